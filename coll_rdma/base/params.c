@@ -1,0 +1,45 @@
+/*
+ * Defaults and validity of the parameters.
+ */
+#include "coll_rdma/base/params.h"
+
+crdma_params_t crdma_params = {
+    .priority = 20,
+    .ll_max = 128,
+    .block_size = 8192,
+    .block_count = 16,
+    .check_interval = 200,
+    .sequence_start = 1,
+};
+
+const char *crdma_params_check(const crdma_params_t *p)
+{
+    if (p->ll_max < 0 || p->ll_max > 4096 || 0 != p->ll_max % 4) {
+        return "coll_rdma_ll_max must be a multiple of 4 from 0 to 4096 bytes";
+    }
+    if (p->block_size < 64 || p->block_size > (1 << 24) || 0 != p->block_size % 64) {
+        return "coll_rdma_block_size must be a multiple of 64 from 64 to 16777216 bytes";
+    }
+    if (p->block_count < 2 || p->block_count > 1024
+        || 0 != (p->block_count & (p->block_count - 1))) {
+        return "coll_rdma_block_count must be a power of two from 2 to 1024 blocks";
+    }
+    if (p->check_interval < 1) {
+        return "coll_rdma_check_interval must be at least 1 ms";
+    }
+    if (p->timeout < 0) {
+        return "coll_rdma_timeout must be 0 (never) or a number of seconds";
+    }
+    if (p->spin < 0) {
+        return "coll_rdma_spin must be 0 (choose) or a number of polls";
+    }
+    for (int c = 0; c < CRDMA_PARAM_NCOLLS; ++c) {
+        if (p->degree[c] < 0) {
+            return "the coll_rdma_*_degree parameters must be 0 (choose) or a degree K >= 1";
+        }
+    }
+    if (0 == p->sequence_start) {
+        return "coll_rdma_sequence_start must be at least 1";
+    }
+    return 0;
+}

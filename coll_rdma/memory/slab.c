@@ -1,0 +1,146 @@
+/*
+ * A bump allocator over the memory file with one free list per block size. The
+ * sizes in use are few (one per communicator shape and ring geometry), so exact-fit
+ * recycling keeps memory flat over any number of communicators.
+ */
+#define _GNU_SOURCE
+#include "coll_rdma/memory/slab.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "coll_rdma/base/log.h"
+
+#define PAGE ((size_t) 4096)
+
+struct crdma_slab_bin {
+    size_t size;
+    crdma_addr_t *items;
+    size_t nitems, capacity;
+};
+
+static size_t round_to_page(size_t size)
+{
+    return (size + PAGE - 1) / PAGE * PAGE;
+}
+
+crdma_status_t crdma_slab_create(size_t size, crdma_slab_t **out)
+{
+    crdma_slab_t *slab = calloc(1, sizeof(*slab));
+
+    if (NULL == slab) {
+        return CRDMA_ERR_NOMEM;
+    }
+    slab->size = round_to_page(size < 4 * PAGE ? 4 * PAGE : size);
+    slab->fd = memfd_create("coll_rdma", MFD_CLOEXEC);
+    if (0 > slab->fd) {
+        crdma_log(CRDMA_LOG_ERROR, "memfd_create failed: %s", strerror(errno));
+        goto free_slab;
+    }
+    if (0 != ftruncate(slab->fd, (off_t) slab->size)) {
+        crdma_log(CRDMA_LOG_ERROR, "cannot size the preregistered memory to %zu bytes: %s",
+                  slab->size, strerror(errno));
+        goto close_fd;
+    }
+    slab->base = mmap(NULL, slab->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+                      slab->fd, 0);
+    if (MAP_FAILED == slab->base) {
+        crdma_log(CRDMA_LOG_ERROR, "cannot map %zu bytes of preregistered memory: %s", slab->size,
+                  strerror(errno));
+        goto close_fd;
+    }
+    if (sizeof(slab->cookie) != getrandom(&slab->cookie, sizeof(slab->cookie), GRND_NONBLOCK)) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_REALTIME, &now);
+        slab->cookie = ((uint64_t) getpid() << 40) ^ (uint64_t) now.tv_sec * 1000000007u
+                       ^ (uint64_t) now.tv_nsec;
+    }
+    slab->top = PAGE;
+    ((crdma_slab_header_t *) slab->base)->cookie = slab->cookie;
+    ((crdma_slab_header_t *) slab->base)->size = slab->size;
+    *out = slab;
+    return CRDMA_OK;
+
+close_fd:
+    close(slab->fd);
+free_slab:
+    free(slab);
+    return CRDMA_ERR_SYSTEM;
+}
+
+void crdma_slab_destroy(crdma_slab_t *slab)
+{
+    if (NULL == slab) {
+        return;
+    }
+    for (int i = 0; i < slab->nbins; ++i) {
+        free(slab->bins[i].items);
+    }
+    free(slab->bins);
+    munmap(slab->base, slab->size);
+    close(slab->fd);
+    free(slab);
+}
+
+static struct crdma_slab_bin *find_bin(crdma_slab_t *slab, size_t size)
+{
+    for (int i = 0; i < slab->nbins; ++i) {
+        if (slab->bins[i].size == size) {
+            return &slab->bins[i];
+        }
+    }
+    return NULL;
+}
+
+crdma_status_t crdma_slab_alloc(crdma_slab_t *slab, size_t size, crdma_addr_t *addr)
+{
+    struct crdma_slab_bin *bin;
+
+    size = round_to_page(size);
+    bin = find_bin(slab, size);
+    if (NULL != bin && 0 < bin->nitems) {
+        *addr = bin->items[--bin->nitems];
+    } else if (size <= slab->size - slab->top) {
+        *addr = slab->top;
+        slab->top += size;
+    } else {
+        return CRDMA_ERR_NOMEM;
+    }
+    slab->in_use += size;
+    return CRDMA_OK;
+}
+
+void crdma_slab_free(crdma_slab_t *slab, crdma_addr_t addr, size_t size)
+{
+    struct crdma_slab_bin *bin;
+
+    size = round_to_page(size);
+    slab->in_use -= size;
+    bin = find_bin(slab, size);
+    if (NULL == bin) {
+        bin = realloc(slab->bins, (size_t) (slab->nbins + 1) * sizeof(*bin));
+        if (NULL == bin) {
+            return; /* the block is lost to the process, nothing else */
+        }
+        slab->bins = bin;
+        bin = &slab->bins[slab->nbins++];
+        *bin = (struct crdma_slab_bin) {.size = size};
+    }
+    if (bin->nitems == bin->capacity) {
+        size_t capacity = 0 == bin->capacity ? 16 : 2 * bin->capacity;
+        crdma_addr_t *items = realloc(bin->items, capacity * sizeof(*items));
+
+        if (NULL == items) {
+            return;
+        }
+        bin->items = items;
+        bin->capacity = capacity;
+    }
+    bin->items[bin->nitems++] = addr;
+}

@@ -1,0 +1,54 @@
+/*
+ * The preregistered memory of a process: one anonymous memory file (memfd), mapped
+ * once, registered once, from which communicators carve what peers write to. Peers
+ * on the host map it through /proc/PID/fd/FD, so nothing ever has a name in /dev/shm
+ * and the kernel frees it when the last process is gone, however it ends.
+ *
+ * Pages are committed when first touched, so a large limit costs address space only.
+ * Blocks are recycled by exact size; a recycled block keeps its old contents.
+ */
+#ifndef CRDMA_MEMORY_SLAB_H
+#define CRDMA_MEMORY_SLAB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "coll_rdma/base/status.h"
+
+/* An address in some process's slab: its offset. 0 is never a valid block. */
+typedef uint64_t crdma_addr_t;
+
+/* The first bytes of every slab, so that a peer can tell that it mapped the right file. */
+typedef struct crdma_slab_header {
+    uint64_t cookie; /* random, identifies the process */
+    uint64_t size;
+} crdma_slab_header_t;
+
+typedef struct crdma_slab crdma_slab_t;
+
+struct crdma_slab {
+    char *base;
+    size_t size; /* limit, bytes */
+    int fd;
+    uint64_t cookie;
+    size_t top;         /* bytes handed out so far, recycled ones included */
+    size_t in_use;      /* bytes in live blocks */
+    struct crdma_slab_bin *bins;
+    int nbins;
+};
+
+/* size: the limit in bytes, rounded up to pages. */
+crdma_status_t crdma_slab_create(size_t size, crdma_slab_t **slab);
+void crdma_slab_destroy(crdma_slab_t *slab);
+
+/* A block of `size` bytes, aligned to 4096. CRDMA_ERR_NOMEM when the limit is reached. Not
+ * thread-safe: callers hold the context lock. */
+crdma_status_t crdma_slab_alloc(crdma_slab_t *slab, size_t size, crdma_addr_t *addr);
+void crdma_slab_free(crdma_slab_t *slab, crdma_addr_t addr, size_t size);
+
+static inline void *crdma_slab_at(const crdma_slab_t *slab, crdma_addr_t addr)
+{
+    return slab->base + addr;
+}
+
+#endif

@@ -1,0 +1,96 @@
+/*
+ * How bytes reach another process. Two kinds of peers exist:
+ *
+ * - direct: the peer's slab is mapped into our address space (peer->map). Protocols store
+ *   to it and load from it themselves; there is nothing to call. If peer->cma is set, the kernel
+ *   also copies between the two address spaces (process_vm_readv/writev).
+ * - remote: everything goes through the operations of peer->transport.
+ *
+ * What a transport guarantees is in its capability bits, so that a protocol asks
+ * for a property and never for a name.
+ */
+#ifndef CRDMA_TRANSPORT_TRANSPORT_H
+#define CRDMA_TRANSPORT_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "coll_rdma/base/status.h"
+#include "coll_rdma/memory/slab.h"
+
+/* Counts the operations that still use a local buffer. An operation increments `pending`
+ * when it starts and decrements it when the buffer may be reused (puts) or holds the data (gets);
+ * a failed one sets `status` first. */
+typedef struct crdma_tx {
+    int pending;
+    crdma_status_t status;
+} crdma_tx_t;
+
+enum {
+    CRDMA_CAP_GET = 1u << 0,             /* get_user works */
+    CRDMA_CAP_TARGET_PROGRESS = 1u << 1, /* the target must call progress for puts to land */
+};
+
+/* Enough for any packed key of a user buffer, bytes. */
+#define CRDMA_KEY_MAX 512
+
+typedef struct crdma_peer crdma_peer_t;
+
+/* A user buffer that a peer may read or write: what travels in a rendezvous message. */
+typedef struct crdma_exposed {
+    uint64_t address;
+    uint32_t key_length;
+    uint8_t key[CRDMA_KEY_MAX];
+} crdma_exposed_t;
+
+typedef struct crdma_transport {
+    const char *name;
+    unsigned caps;
+
+    /* Store [src, len) at dst in the peer's slab. src stays untouched until *tx drops. No order
+     * between puts. A store of 8 aligned bytes is seen whole or not at all. */
+    crdma_status_t (*put)(crdma_peer_t *peer, const void *src, crdma_addr_t dst, size_t len,
+                          crdma_tx_t *tx);
+
+    /* As put, then store the 8 bytes at flag_src to flag_dst; whoever sees the flag sees the
+     * payload (len may be 0). */
+    crdma_status_t (*put_flagged)(crdma_peer_t *peer, const void *src, crdma_addr_t dst,
+                                  size_t len, const uint64_t *flag_src, crdma_addr_t flag_dst,
+                                  crdma_tx_t *tx);
+
+    /* As put_flagged, but the payload goes to a user buffer that the peer has exposed. */
+    crdma_status_t (*put_user_flagged)(crdma_peer_t *peer, const void *src,
+                                       const crdma_exposed_t *dst, size_t offset, size_t len,
+                                       const uint64_t *flag_src, crdma_addr_t flag_dst,
+                                       crdma_tx_t *tx);
+
+    /* Read from the peer's slab, or from an exposed user buffer, into [dst, len). */
+    crdma_status_t (*get)(crdma_peer_t *peer, void *dst, crdma_addr_t src, size_t len,
+                          crdma_tx_t *tx);
+    crdma_status_t (*get_user)(crdma_peer_t *peer, void *dst, const crdma_exposed_t *src,
+                               size_t offset, size_t len, crdma_tx_t *tx);
+
+    /* Register a user buffer for peers; cached by the transport, invalidated when the
+     * application frees the memory. Release with conceal. */
+    crdma_status_t (*expose)(void *address, size_t len, crdma_exposed_t *exposed, void **handle);
+    void (*conceal)(void *handle);
+
+    /* Drive communication; the number of events. Safe to call from any thread. */
+    int (*progress)(void);
+} crdma_transport_t;
+
+/* A process we exchange data with; one per process pair, shared by all communicators. */
+struct crdma_peer {
+    uint64_t cookie; /* identifies the process: its slab's cookie */
+    char *map;       /* direct: its slab in our address space; else NULL */
+    size_t map_size;
+    bool cma;        /* direct: the kernel copies between us */
+    pid_t pid;       /* valid on the same host */
+    int refs;        /* communicators that use it */
+    const crdma_transport_t *transport; /* remote: its operations; direct: NULL */
+    void *endpoint;                     /* remote: the transport's state */
+};
+
+#endif
