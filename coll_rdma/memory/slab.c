@@ -61,6 +61,7 @@ crdma_status_t crdma_slab_create(size_t size, crdma_slab_t **out)
         slab->cookie = ((uint64_t) getpid() << 40) ^ (uint64_t) now.tv_sec * 1000000007u
                        ^ (uint64_t) now.tv_nsec;
     }
+    pthread_mutex_init(&slab->lock, NULL);
     slab->top = PAGE;
     ((crdma_slab_header_t *) slab->base)->cookie = slab->cookie;
     ((crdma_slab_header_t *) slab->base)->size = slab->size;
@@ -83,6 +84,7 @@ void crdma_slab_destroy(crdma_slab_t *slab)
         free(slab->bins[i].items);
     }
     free(slab->bins);
+    pthread_mutex_destroy(&slab->lock);
     munmap(slab->base, slab->size);
     close(slab->fd);
     free(slab);
@@ -98,35 +100,63 @@ static struct crdma_slab_bin *find_bin(crdma_slab_t *slab, size_t size)
     return NULL;
 }
 
-crdma_status_t crdma_slab_alloc(crdma_slab_t *slab, size_t size, crdma_addr_t *addr)
+crdma_status_t crdma_slab_reserve(crdma_slab_t *slab, size_t size)
 {
+    crdma_status_t status = CRDMA_ERR_NOMEM;
+
+    pthread_mutex_lock(&slab->lock);
+    if (size <= slab->size - PAGE && slab->reserved <= slab->size - PAGE - size) {
+        slab->reserved += size;
+        status = CRDMA_OK;
+    }
+    pthread_mutex_unlock(&slab->lock);
+    return status;
+}
+
+void crdma_slab_unreserve(crdma_slab_t *slab, size_t size)
+{
+    pthread_mutex_lock(&slab->lock);
+    slab->reserved -= size;
+    pthread_mutex_unlock(&slab->lock);
+}
+
+crdma_status_t crdma_slab_alloc(crdma_slab_t *slab, size_t size, crdma_addr_t *addr, bool *fresh)
+{
+    crdma_status_t status = CRDMA_OK;
     struct crdma_slab_bin *bin;
+    bool is_fresh = false;
 
     size = round_to_page(size);
+    pthread_mutex_lock(&slab->lock);
     bin = find_bin(slab, size);
     if (NULL != bin && 0 < bin->nitems) {
         *addr = bin->items[--bin->nitems];
     } else if (size <= slab->size - slab->top) {
         *addr = slab->top;
         slab->top += size;
+        is_fresh = true;
     } else {
-        return CRDMA_ERR_NOMEM;
+        status = CRDMA_ERR_NOMEM;
     }
-    slab->in_use += size;
-    return CRDMA_OK;
+    if (CRDMA_OK == status) {
+        slab->in_use += size;
+        if (NULL != fresh) {
+            *fresh = is_fresh;
+        }
+    }
+    pthread_mutex_unlock(&slab->lock);
+    return status;
 }
 
-void crdma_slab_free(crdma_slab_t *slab, crdma_addr_t addr, size_t size)
+/* Remember a free block; on failure it is lost to the process, nothing else. */
+static void keep(crdma_slab_t *slab, crdma_addr_t addr, size_t size)
 {
-    struct crdma_slab_bin *bin;
+    struct crdma_slab_bin *bin = find_bin(slab, size);
 
-    size = round_to_page(size);
-    slab->in_use -= size;
-    bin = find_bin(slab, size);
     if (NULL == bin) {
         bin = realloc(slab->bins, (size_t) (slab->nbins + 1) * sizeof(*bin));
         if (NULL == bin) {
-            return; /* the block is lost to the process, nothing else */
+            return;
         }
         slab->bins = bin;
         bin = &slab->bins[slab->nbins++];
@@ -143,4 +173,13 @@ void crdma_slab_free(crdma_slab_t *slab, crdma_addr_t addr, size_t size)
         bin->capacity = capacity;
     }
     bin->items[bin->nitems++] = addr;
+}
+
+void crdma_slab_free(crdma_slab_t *slab, crdma_addr_t addr, size_t size)
+{
+    size = round_to_page(size);
+    pthread_mutex_lock(&slab->lock);
+    slab->in_use -= size;
+    keep(slab, addr, size);
+    pthread_mutex_unlock(&slab->lock);
 }

@@ -10,6 +10,8 @@
 #ifndef CRDMA_MEMORY_SLAB_H
 #define CRDMA_MEMORY_SLAB_H
 
+#include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,6 +35,8 @@ struct crdma_slab {
     uint64_t cookie;
     size_t top;         /* bytes handed out so far, recycled ones included */
     size_t in_use;      /* bytes in live blocks */
+    size_t reserved;    /* bytes promised to communicators */
+    pthread_mutex_t lock;
     struct crdma_slab_bin *bins;
     int nbins;
 };
@@ -41,9 +45,14 @@ struct crdma_slab {
 crdma_status_t crdma_slab_create(size_t size, crdma_slab_t **slab);
 void crdma_slab_destroy(crdma_slab_t *slab);
 
-/* A block of `size` bytes, aligned to 4096. CRDMA_ERR_NOMEM when the limit is reached. Not
- * thread-safe: callers hold the context lock. */
-crdma_status_t crdma_slab_alloc(crdma_slab_t *slab, size_t size, crdma_addr_t *addr);
+/* Promise `size` bytes to a communicator, so that its later allocations do not fail on some ranks
+ * only; CRDMA_ERR_NOMEM if the limit would be exceeded. Undo with crdma_slab_unreserve. */
+crdma_status_t crdma_slab_reserve(crdma_slab_t *slab, size_t size);
+void crdma_slab_unreserve(crdma_slab_t *slab, size_t size);
+
+/* A block of `size` bytes, aligned to 4096; *fresh (may be NULL) tells that it has never been used
+ * and is zero. CRDMA_ERR_NOMEM when the limit is reached. Thread-safe. */
+crdma_status_t crdma_slab_alloc(crdma_slab_t *slab, size_t size, crdma_addr_t *addr, bool *fresh);
 void crdma_slab_free(crdma_slab_t *slab, crdma_addr_t addr, size_t size);
 
 static inline void *crdma_slab_at(const crdma_slab_t *slab, crdma_addr_t addr)

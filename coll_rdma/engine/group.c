@@ -1,0 +1,269 @@
+/*
+ * Making and ending groups.
+ *
+ * Ending: a rank may free the communicator while a peer is still in its last call on
+ * it. So rings and region go to a list of departed groups and return to the slab when
+ * every edge is quiet (edge.h, invariant 4). Nothing waits: the list is looked at
+ * whenever a new group is made.
+ */
+#include "coll_rdma/engine/group.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coll_rdma/base/log.h"
+#include "coll_rdma/base/params.h"
+#include "coll_rdma/engine/op.h"
+#include "coll_rdma/engine/plan.h"
+#include "coll_rdma/protocol/rendezvous.h"
+
+/* Below this many bytes a rendezvous within the host costs more than copying through slots. */
+#define DIRECT_RNDV_MIN (16 * 1024)
+/* Between hosts: address exchange costs about one more message. */
+#define REMOTE_RNDV_MIN (32 * 1024)
+
+/* Rings that are promised to a group; more are served while there is room. */
+#define EDGES_RESERVED 64
+
+typedef struct departed {
+    struct departed *next;
+    size_t reserved;
+    crdma_addr_t region_addr;
+    size_t region_size;
+    bool failed;
+    int nedges;
+    crdma_edge_t *edges[];
+} departed_t;
+
+static departed_t *departed_list;
+static pthread_mutex_t departed_lock = PTHREAD_MUTEX_INITIALIZER;
+
+crdma_status_t crdma_group_begin(crdma_slab_t *slab, int rank, int size, const char *name,
+                                 crdma_group_t **out)
+{
+    crdma_group_t *g = calloc(1, sizeof(*g));
+    crdma_status_t status;
+
+    if (NULL == g) {
+        return CRDMA_ERR_NOMEM;
+    }
+    crdma_group_reap(slab);
+    g->slab = slab;
+    g->rank = rank;
+    g->size = size;
+    strncpy(g->name, name, sizeof(g->name) - 1);
+    crdma_ring_geometry_init(&g->geometry, (uint32_t) crdma_params.block_count,
+                             (uint32_t) crdma_params.ll_max, (uint32_t) crdma_params.block_size);
+    g->start = crdma_params.sequence_start;
+    g->region_size = sizeof(crdma_region_t) + (size_t) size * sizeof(uint64_t);
+    g->reserved = g->region_size
+                  + (size_t) (size - 1 < EDGES_RESERVED ? size - 1 : EDGES_RESERVED)
+                        * g->geometry.size;
+    status = crdma_slab_reserve(slab, g->reserved);
+    if (CRDMA_OK != status) {
+        crdma_log(CRDMA_LOG_SETUP,
+                  "%s: %zu bytes of preregistered memory would exceed coll_rdma_memory_limit "
+                  "(%zu, %zu in use)",
+                  name, g->reserved, slab->size, slab->reserved);
+        free(g);
+        return status;
+    }
+    status = crdma_slab_alloc(slab, g->region_size, &g->region_addr, NULL);
+    if (CRDMA_OK != status) {
+        crdma_slab_unreserve(slab, g->reserved);
+        free(g);
+        return status;
+    }
+    g->region = crdma_slab_at(slab, g->region_addr);
+    memset(g->region, 0, g->region_size);
+    g->probe_rank = -1;
+    *out = g;
+    return CRDMA_OK;
+}
+
+static void set_rendezvous(crdma_rndv_mode_t *mode, bool direct, bool possible)
+{
+    const int wanted = crdma_params.rendezvous;
+    size_t min = crdma_params.rendezvous_min;
+
+    if (0 == min) {
+        min = direct ? DIRECT_RNDV_MIN : REMOTE_RNDV_MIN;
+    }
+    if (min <= (size_t) crdma_params.ll_max) {
+        min = (size_t) crdma_params.ll_max + 1;
+    }
+    mode->min = possible && CRDMA_RNDV_OFF != wanted ? min : SIZE_MAX;
+    /* Direct: both sides copy unless told otherwise. Remote: exactly one of them. */
+    mode->receiver_copies = CRDMA_RNDV_WRITE != wanted && (direct || CRDMA_RNDV_READ == wanted);
+    mode->sender_copies = CRDMA_RNDV_READ != wanted;
+}
+
+crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *config)
+{
+    const size_t n = (size_t) g->size;
+
+    g->peers = malloc(n * sizeof(*g->peers));
+    g->regions = malloc(n * sizeof(*g->regions));
+    g->node = malloc(n * sizeof(*g->node));
+    g->edges = calloc(n, sizeof(*g->edges));
+    g->op = crdma_op_create(g);
+    if (NULL == g->peers || NULL == g->regions || NULL == g->node || NULL == g->edges
+        || NULL == g->op) {
+        return CRDMA_ERR_NOMEM;
+    }
+    memcpy(g->peers, config->peers, n * sizeof(*g->peers));
+    memcpy(g->regions, config->regions, n * sizeof(*g->regions));
+    memcpy(g->node, config->node, n * sizeof(*g->node));
+    g->nnodes = config->nnodes;
+    g->oversubscribed = config->oversubscribed;
+    g->all_direct = true;
+    for (int r = 0; r < g->size; ++r) {
+        if (r != g->rank && NULL == g->peers[r]->map) {
+            g->all_direct = false;
+        }
+    }
+    set_rendezvous(&g->rndv_direct, true, config->cma);
+    set_rendezvous(&g->rndv_remote, false, g->geometry.block_size >= CRDMA_RNDV_BLOCK_MIN);
+    return CRDMA_OK;
+}
+
+static void departed_reclaim(crdma_slab_t *slab, departed_t *d)
+{
+    for (int i = 0; i < d->nedges; ++i) {
+        crdma_edge_free(slab, d->edges[i]);
+    }
+    crdma_slab_free(slab, d->region_addr, d->region_size);
+    crdma_slab_unreserve(slab, d->reserved);
+    free(d);
+}
+
+void crdma_group_free(crdma_group_t *g)
+{
+    departed_t *d;
+    int nedges = 0;
+
+    if (NULL == g) {
+        return;
+    }
+    __atomic_store_n(&g->region->left, 1, __ATOMIC_RELEASE);
+    for (int r = 0; NULL != g->edges && r < g->size; ++r) {
+        nedges += NULL != g->edges[r];
+    }
+    d = malloc(sizeof(*d) + (size_t) nedges * sizeof(d->edges[0]));
+    if (NULL != d) {
+        *d = (departed_t) {.region_addr = g->region_addr, .region_size = g->region_size,
+                           .reserved = g->reserved};
+        /* After a failure peers may be anywhere: such memory is never reused. */
+        d->failed = g->failed;
+    }
+    for (int r = 0; NULL != g->edges && r < g->size; ++r) {
+        if (NULL == g->edges[r]) {
+            continue;
+        }
+        crdma_edge_leave(g->edges[r]);
+        if (NULL != d) {
+            d->edges[d->nedges++] = g->edges[r];
+        }
+    }
+    if (NULL != d) {
+        pthread_mutex_lock(&departed_lock);
+        d->next = departed_list;
+        departed_list = d;
+        pthread_mutex_unlock(&departed_lock);
+    }
+    crdma_plan_free_all(g);
+    crdma_op_destroy(g->op);
+    free(g->edges);
+    free(g->node);
+    free(g->regions);
+    free(g->peers);
+    free(g->scratch);
+    free(g->tmp);
+    free(g);
+}
+
+int crdma_group_reap(crdma_slab_t *slab)
+{
+    departed_t **link;
+    int waiting = 0;
+
+    pthread_mutex_lock(&departed_lock);
+    link = &departed_list;
+    while (NULL != *link) {
+        departed_t *d = *link;
+        bool quiet = !d->failed;
+
+        for (int i = 0; quiet && i < d->nedges; ++i) {
+            quiet = crdma_edge_quiet(d->edges[i]);
+        }
+        if (quiet) {
+            *link = d->next;
+            departed_reclaim(slab, d);
+        } else {
+            link = &d->next;
+            ++waiting;
+        }
+    }
+    pthread_mutex_unlock(&departed_lock);
+    return waiting;
+}
+
+void crdma_group_reap_all(void)
+{
+    while (NULL != departed_list) {
+        departed_t *d = departed_list;
+
+        departed_list = d->next;
+        for (int i = 0; i < d->nedges; ++i) {
+            free(d->edges[i]);
+        }
+        free(d);
+    }
+}
+
+crdma_status_t crdma_group_edge(crdma_group_t *g, int rank, crdma_edge_t **edge)
+{
+    crdma_status_t status = CRDMA_OK;
+
+    if (NULL == g->edges[rank]) {
+        const crdma_addr_t mail_remote = g->regions[rank] + offsetof(crdma_region_t, mailbox)
+                                         + (crdma_addr_t) g->rank * sizeof(uint64_t);
+
+        status = crdma_edge_create(g->slab, &g->geometry, g->peers[rank], rank,
+                                   &g->region->mailbox[rank], mail_remote, g->start,
+                                   &g->edges[rank]);
+    }
+    if (CRDMA_OK == status) {
+        *edge = g->edges[rank];
+    }
+    return status;
+}
+
+static crdma_status_t grow(char **buffer, size_t *have, size_t size, char **out)
+{
+    if (*have < size) {
+        char *p = NULL;
+
+        free(*buffer);
+        *buffer = NULL;
+        *have = 0;
+        if (0 != posix_memalign((void **) &p, 4096, size)) {
+            return CRDMA_ERR_NOMEM;
+        }
+        *buffer = p;
+        *have = size;
+    }
+    *out = *buffer;
+    return CRDMA_OK;
+}
+
+crdma_status_t crdma_group_scratch(crdma_group_t *g, size_t size, char **buffer)
+{
+    return grow(&g->scratch, &g->scratch_size, size, buffer);
+}
+
+crdma_status_t crdma_group_tmp(crdma_group_t *g, size_t size, char **buffer)
+{
+    return grow(&g->tmp, &g->tmp_size, size, buffer);
+}

@@ -1,0 +1,92 @@
+/*
+ * A group is what the engine knows of a communicator: ranks, peers, edges, plans. It is made in
+ * two parts, because the address of its region must travel to the other ranks in between:
+ * begin (local), exchange of cards (by the caller), finish (local).
+ *
+ * Memory per rank: the region (8 B x N), two pointers and an address per rank, and rings only
+ * for the peers of schedules that have been used.
+ */
+#ifndef CRDMA_ENGINE_GROUP_H
+#define CRDMA_ENGINE_GROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "coll_rdma/engine/region.h"
+#include "coll_rdma/protocol/message.h"
+#include "coll_rdma/schedule/schedule.h"
+
+struct crdma_plan;
+struct crdma_op;
+struct crdma_send_pool;
+
+typedef struct crdma_group {
+    int rank, size;
+    char name[32]; /* for messages: "cid 3" */
+    crdma_slab_t *slab;
+    crdma_ring_geometry_t geometry;
+    crdma_rndv_mode_t rndv_direct, rndv_remote;
+    crdma_peer_t **peers;   /* by rank; NULL at own rank */
+    crdma_addr_t *regions;  /* by rank: where its region is in its slab */
+    crdma_edge_t **edges;   /* by rank; NULL until a plan needs it */
+    crdma_region_t *region; /* mine */
+    crdma_addr_t region_addr;
+    size_t region_size;
+    size_t reserved; /* bytes promised by the slab */
+    int *node; /* by rank: node number, by first appearance */
+    int nnodes;
+    bool all_direct;     /* no remote peer */
+    bool oversubscribed; /* more ranks than processors on some node */
+    bool failed;         /* a call has failed: every later one fails at once */
+    uint64_t start;      /* first position of every edge */
+    uint64_t seq;        /* number of the last call */
+    struct crdma_plan *plans; /* most recently used first */
+    int nplans;
+    struct crdma_op *op;      /* state of the blocking call */
+    char *scratch, *tmp;      /* grown on demand */
+    size_t scratch_size, tmp_size;
+    crdma_tx_t probe_tx;      /* watch.c: reading a remote peer's history */
+    uint64_t probe[2];
+    int probe_rank;
+    uint64_t poison_out;
+} crdma_group_t;
+
+typedef struct crdma_group_config {
+    crdma_peer_t *const *peers;    /* size entries, copied */
+    const crdma_addr_t *regions;   /* size entries, copied */
+    const int *node;               /* size entries, copied */
+    int nnodes;
+    bool cma;                      /* every rank can copy from its direct peers */
+    bool oversubscribed;
+} crdma_group_config_t;
+
+/* Make the local part; (*group)->region_addr is then what peers must know. Ring geometry and
+ * start come from crdma_params. */
+crdma_status_t crdma_group_begin(crdma_slab_t *slab, int rank, int size, const char *name,
+                                 crdma_group_t **group);
+/* All ranks must pass equal cma and node. */
+crdma_status_t crdma_group_finish(crdma_group_t *group, const crdma_group_config_t *config);
+
+/* Leave. Memory that peers may still touch is reclaimed by a later crdma_group_reap. */
+void crdma_group_free(crdma_group_t *group);
+
+/* Reclaim what is quiet; returns the number of groups still waiting. */
+int crdma_group_reap(crdma_slab_t *slab);
+/* Forget them all: the slab itself is about to go. */
+void crdma_group_reap_all(void);
+
+/* The edge to `rank`, made if needed. */
+crdma_status_t crdma_group_edge(crdma_group_t *group, int rank, crdma_edge_t **edge);
+
+/* Buffers that live as long as the group; contents are not kept when they grow. */
+crdma_status_t crdma_group_scratch(crdma_group_t *group, size_t size, char **buffer);
+crdma_status_t crdma_group_tmp(crdma_group_t *group, size_t size, char **buffer);
+
+/* The messages of an edge use this mode for rendezvous. */
+static inline const crdma_rndv_mode_t *crdma_group_rndv(const crdma_group_t *group,
+                                                        const crdma_edge_t *edge)
+{
+    return edge->remote ? &group->rndv_remote : &group->rndv_direct;
+}
+
+#endif

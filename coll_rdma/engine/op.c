@@ -1,0 +1,596 @@
+/*
+ * Running a schedule (schedule.h defines the order of steps and segments).
+ *
+ * 1. Positions are taken when a step starts; steps start in schedule order on every rank, so the
+ *    n-th message sent on an edge is the n-th expected, whatever the timing.
+ * 2. Sends complete in the background (`pending`). A step that writes memory first waits for the
+ *    pending sends that read from it.
+ * 3. A step that cannot go on returns CRDMA_AGAIN and is resumed where it was.
+ * 4. After an error nothing of the group is reused: transports may still write to it.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "coll_rdma/engine/op_internal.h"
+
+/* Bytes that a reduction reads from a direct peer's user buffer at a time: with all operands they
+ * should stay in the second-level cache. */
+#define PIECE (64 * 1024)
+#define PIECES_TOTAL (512 * 1024)
+
+crdma_op_t *crdma_op_create(crdma_group_t *group)
+{
+    crdma_op_t *op = calloc(1, sizeof(*op));
+
+    if (NULL != op) {
+        op->group = group;
+        op->pending_end = &op->pending;
+    }
+    return op;
+}
+
+static void free_items(crdma_send_item_t *item)
+{
+    while (NULL != item) {
+        crdma_send_item_t *next = item->next;
+
+        if (0 == item->send.tx.pending) { /* else a transport will still write to it */
+            free(item);
+        }
+        item = next;
+    }
+}
+
+void crdma_op_destroy(crdma_op_t *op)
+{
+    if (NULL == op) {
+        return;
+    }
+    free_items(op->pending);
+    free_items(op->unused);
+    for (int i = 0; i < op->capacity; ++i) {
+        if (0 != op->recvs[i].tx.pending) {
+            return; /* invariant 4 */
+        }
+    }
+    free(op->recvs);
+    free(op->srcs);
+    free(op);
+}
+
+static crdma_status_t reserve(crdma_op_t *op, int npeers)
+{
+    if (op->capacity < npeers) {
+        const size_t n = (size_t) npeers;
+        crdma_recv_t *recvs = calloc(n, sizeof(*recvs));
+        const void **srcs = malloc(n * sizeof(*srcs));
+
+        if (NULL == recvs || NULL == srcs) {
+            free(recvs);
+            free(srcs);
+            return CRDMA_ERR_NOMEM;
+        }
+        free(op->recvs);
+        free(op->srcs);
+        op->recvs = recvs;
+        op->srcs = srcs;
+        op->capacity = npeers;
+    }
+    return CRDMA_OK;
+}
+
+crdma_status_t crdma_op_start(crdma_op_t *op, const crdma_op_args_t *args)
+{
+    crdma_group_t *g = op->group;
+    const crdma_sched_t *sched = args->plan->sched;
+    const uint64_t seq = ++g->seq;
+    crdma_status_t status;
+    size_t unit;
+
+    op->args = *args;
+    op->seq = seq;
+    /* What this rank calls, for peers that wait for it (watch.c): seq last. */
+    g->region->history[seq % CRDMA_HISTORY].sig = args->sig;
+    __atomic_store_n(&g->region->history[seq % CRDMA_HISTORY].seq, seq, __ATOMIC_RELEASE);
+
+    unit = args->elsize < CRDMA_LINE && 0 != args->elsize && 0 == CRDMA_LINE % args->elsize
+               ? CRDMA_LINE / args->elsize
+               : 1;
+    op->grain = unit;
+    op->seg_count = args->count;
+    op->nseg = 1;
+    if (0 != args->segment && args->segment < args->count * args->elsize) {
+        op->seg_count = args->segment / args->elsize / unit * unit;
+        if (0 == op->seg_count) {
+            op->seg_count = unit;
+        }
+        op->nseg = (args->count + op->seg_count - 1) / op->seg_count;
+    }
+    op->t = 0;
+    op->step = 0;
+    op->started = false;
+    op->waiting = NULL;
+    op->since = 0;
+    op->polls = 0;
+
+    status = reserve(op, args->plan->widest);
+    if (CRDMA_OK == status && sched->uses_tmp) {
+        const int lag = sched->skew[sched->nphases - 1];
+
+        op->tmp_depth = op->nseg > (size_t) lag + 2 ? lag + 2 : (int) op->nseg;
+        status = crdma_group_tmp(g, op->seg_count * args->elsize * (size_t) op->tmp_depth + 1,
+                                 &op->tmp);
+    }
+    return status;
+}
+
+/* The memory of blocks [block, block + n) of segment `seg`. */
+static char *locate(const crdma_op_t *op, int buf, size_t seg, int block, int n, size_t *len)
+{
+    const size_t first = seg * op->seg_count;
+    const size_t count = op->args.count - first < op->seg_count ? op->args.count - first
+                                                                : op->seg_count;
+    const size_t elsize = op->args.elsize;
+    size_t begin = 0, end = 0;
+    char *base;
+
+    if (1 == op->args.plan->sched->nblocks && 1 == n) {
+        end = count;
+    } else if (0 < n) {
+        crdma_sched_range(count, op->grain, op->args.plan->sched->nblocks, block, n, &begin, &end);
+    }
+    *len = (end - begin) * elsize;
+    if (CRDMA_BUF_TMP == buf) {
+        base = op->tmp + (seg % (size_t) op->tmp_depth) * op->seg_count * elsize;
+    } else {
+        base = CRDMA_BUF_IN == buf ? (char *) (uintptr_t) op->args.in : op->args.out;
+        if (NULL == base) {
+            return NULL; /* count is 0, or nothing but notifications */
+        }
+        base += first * elsize;
+    }
+    return base + begin * elsize;
+}
+
+/* Invariant 2: true if a pending send still reads from [dst, dst + len). */
+static bool is_being_sent(const crdma_op_t *op, const char *dst, size_t len)
+{
+    for (const crdma_send_item_t *item = op->pending; NULL != item; item = item->next) {
+        if (item->send.src < dst + len && dst < item->send.src + item->send.len) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Largest payload of a slot: whole elements, and at least two chunks for messages of some size,
+ * so that the receiver copies one while the sender fills the next. */
+static size_t chunk_of(const crdma_op_t *op, size_t len)
+{
+    const size_t block = op->group->geometry.block_size;
+    const size_t elsize = op->args.elsize;
+    size_t chunk = len > 4096 ? (len / 2 < 4096 ? 4096 : len / 2) : len;
+
+    if (chunk > block) {
+        chunk = block;
+    }
+    chunk -= chunk % elsize;
+    return 0 != chunk ? chunk : elsize;
+}
+
+static crdma_status_t push_send(crdma_op_t *op, crdma_edge_t *edge, const char *src, size_t len)
+{
+    crdma_send_item_t *item = op->unused;
+    crdma_status_t status;
+
+    if (NULL == item) {
+        item = malloc(sizeof(*item));
+        if (NULL == item) {
+            return CRDMA_ERR_NOMEM;
+        }
+    } else {
+        op->unused = item->next;
+    }
+    crdma_send_start(&item->send, edge, crdma_group_rndv(op->group, edge), src, len,
+                     chunk_of(op, len), op->args.sig);
+    status = crdma_send_progress(&item->send);
+    if (CRDMA_AGAIN == status) {
+        item->next = NULL;
+        *op->pending_end = item;
+        op->pending_end = &item->next;
+        return CRDMA_OK;
+    }
+    item->next = op->unused;
+    op->unused = item;
+    if (CRDMA_OK != status) {
+        op->waiting = edge;
+    }
+    return status;
+}
+
+static crdma_status_t progress_sends(crdma_op_t *op)
+{
+    crdma_send_item_t **link = &op->pending;
+
+    while (NULL != *link) {
+        crdma_send_item_t *item = *link;
+        crdma_status_t status = crdma_send_progress(&item->send);
+
+        if (CRDMA_AGAIN == status) {
+            link = &item->next;
+            continue;
+        }
+        if (CRDMA_OK != status) {
+            op->waiting = item->send.edge;
+            return status;
+        }
+        *link = item->next;
+        item->next = op->unused;
+        op->unused = item;
+    }
+    op->pending_end = link;
+    return CRDMA_OK;
+}
+
+static crdma_status_t step_send(crdma_op_t *op, const crdma_step_t *step, size_t seg)
+{
+    const crdma_plan_t *plan = op->args.plan;
+
+    for (int i = 0; i < step->npeers; ++i) {
+        size_t len;
+        const char *src = locate(op, step->src, seg, step->src_block + i * step->stride,
+                                 step->nblocks, &len);
+        crdma_status_t status = push_send(op, plan->edges[step->first + i], src, len);
+
+        if (CRDMA_OK != status) {
+            return status;
+        }
+    }
+    return CRDMA_OK;
+}
+
+static crdma_status_t step_recv(crdma_op_t *op, const crdma_step_t *step, size_t seg)
+{
+    const crdma_plan_t *plan = op->args.plan;
+    bool all = true;
+
+    if (!op->started) {
+        for (int i = 0; i < step->npeers; ++i) {
+            size_t len;
+            char *dst = locate(op, step->dst, seg, step->dst_block + i * step->stride,
+                               step->nblocks, &len);
+
+            if (0 != len && is_being_sent(op, dst, len)) {
+                op->waiting = NULL;
+                return CRDMA_AGAIN;
+            }
+        }
+        for (int i = 0; i < step->npeers; ++i) {
+            crdma_edge_t *edge = plan->edges[step->first + i];
+            size_t len;
+
+            locate(op, step->dst, seg, step->dst_block + i * step->stride, step->nblocks, &len);
+            crdma_recv_start(&op->recvs[i], edge, crdma_group_rndv(op->group, edge), len,
+                             chunk_of(op, len), op->args.sig);
+        }
+        op->started = true;
+    }
+    for (int i = 0; i < step->npeers; ++i) {
+        crdma_recv_t *recv = &op->recvs[i];
+        crdma_status_t status;
+        size_t len;
+        char *dst;
+
+        if (recv->complete) {
+            continue;
+        }
+        dst = locate(op, step->dst, seg, step->dst_block + i * step->stride, step->nblocks, &len);
+        status = crdma_recv_progress(recv, dst);
+        if (CRDMA_OK == status) {
+            recv->complete = true;
+            continue;
+        }
+        op->waiting = recv->edge;
+        if (CRDMA_AGAIN != status) {
+            return status;
+        }
+        all = false;
+    }
+    return all ? CRDMA_OK : CRDMA_AGAIN;
+}
+
+/* Operands that arrive in chunks (LL: one chunk, copied out; slot: read in place). */
+static crdma_status_t reduce_chunks(crdma_op_t *op, const crdma_step_t *step, char *dst,
+                                    const char *self, char *scratch, size_t len)
+{
+    const int32_t *peers = &op->args.plan->sched->peers[step->first];
+    const size_t ll_max = op->group->geometry.ll_max;
+
+    do {
+        size_t n = len; /* if there is no operand but SELF */
+
+        for (; op->ready < step->npeers; ++op->ready) {
+            const int i = op->ready;
+            crdma_recv_t *recv = &op->recvs[i];
+            crdma_status_t status;
+            const char *data;
+            size_t got;
+
+            if (CRDMA_SELF == peers[i]) {
+                op->srcs[i] = self + op->off;
+                continue;
+            }
+            status = crdma_recv_peek(recv, scratch + (size_t) i * ll_max, &data, &got);
+            if (CRDMA_OK != status) {
+                op->waiting = recv->edge;
+                return status;
+            }
+            op->srcs[i] = data;
+        }
+        for (int i = 0; i < step->npeers; ++i) {
+            if (CRDMA_SELF != peers[i]) {
+                const size_t left = len - op->off;
+
+                n = CRDMA_PROTOCOL_LL == op->recvs[i].protocol || left < op->recvs[i].chunk
+                        ? left
+                        : op->recvs[i].chunk;
+                break;
+            }
+        }
+        if (0 != n) {
+            crdma_op_combine(op, dst + op->off, op->srcs, step->npeers, n / op->args.elsize);
+        }
+        op->off += n;
+        op->ready = 0;
+        for (int i = 0; i < step->npeers; ++i) {
+            if (CRDMA_SELF != peers[i]) {
+                crdma_status_t status = crdma_recv_pop(&op->recvs[i], n);
+
+                if (0 > status) {
+                    return status;
+                }
+            }
+        }
+    } while (op->off < len);
+    return CRDMA_OK;
+}
+
+/* Operands in the user buffers of direct peers: read piece by piece into the cache. */
+static crdma_status_t reduce_pieces(crdma_op_t *op, const crdma_step_t *step, char *dst,
+                                    const char *self, char *scratch, size_t piece, size_t len)
+{
+    const int32_t *peers = &op->args.plan->sched->peers[step->first];
+    const size_t n = len - op->off < piece ? len - op->off : piece;
+    crdma_status_t status;
+
+    for (; op->ready < step->npeers; ++op->ready) {
+        if (CRDMA_SELF == peers[op->ready]) {
+            continue;
+        }
+        status = crdma_recv_ready(&op->recvs[op->ready]);
+        if (CRDMA_OK != status) {
+            op->waiting = op->recvs[op->ready].edge;
+            return status;
+        }
+    }
+    for (int i = 0; i < step->npeers; ++i) {
+        if (CRDMA_SELF == peers[i]) {
+            op->srcs[i] = self + op->off;
+            continue;
+        }
+        op->srcs[i] = scratch + (size_t) i * piece;
+        status = crdma_recv_read(&op->recvs[i], scratch + (size_t) i * piece, op->off, n);
+        if (CRDMA_OK != status) {
+            op->waiting = op->recvs[i].edge;
+            return status;
+        }
+    }
+    crdma_op_combine(op, dst + op->off, op->srcs, step->npeers, n / op->args.elsize);
+    op->off += n;
+    if (op->off < len) {
+        op->waiting = NULL;
+        return CRDMA_AGAIN; /* between pieces the pending sends get their turn */
+    }
+    for (int i = 0; i < step->npeers; ++i) {
+        if (CRDMA_SELF != peers[i]) {
+            status = crdma_recv_finish(&op->recvs[i]);
+            if (0 > status) {
+                return status;
+            }
+        }
+    }
+    return CRDMA_OK;
+}
+
+/* Operands that must be fetched whole (remote rendezvous, or different protocols in one step). */
+static crdma_status_t reduce_gathered(crdma_op_t *op, const crdma_step_t *step, char *dst,
+                                      const char *self, char *scratch, size_t len)
+{
+    const int32_t *peers = &op->args.plan->sched->peers[step->first];
+    bool all = true;
+
+    for (int i = 0; i < step->npeers; ++i) {
+        crdma_recv_t *recv = &op->recvs[i];
+        crdma_status_t status;
+
+        if (CRDMA_SELF == peers[i]) {
+            op->srcs[i] = self;
+            continue;
+        }
+        op->srcs[i] = scratch + (size_t) i * len;
+        if (recv->complete) {
+            continue;
+        }
+        status = crdma_recv_progress(recv, scratch + (size_t) i * len);
+        if (CRDMA_OK == status) {
+            recv->complete = true;
+            continue;
+        }
+        op->waiting = recv->edge;
+        if (CRDMA_AGAIN != status) {
+            return status;
+        }
+        all = false;
+    }
+    if (all) {
+        crdma_op_combine(op, dst, op->srcs, step->npeers, len / op->args.elsize);
+    }
+    return all ? CRDMA_OK : CRDMA_AGAIN;
+}
+
+static crdma_status_t step_reduce(crdma_op_t *op, const crdma_step_t *step, size_t seg)
+{
+    const crdma_plan_t *plan = op->args.plan;
+    const int32_t *peers = &plan->sched->peers[step->first];
+    const size_t n = (size_t) step->npeers;
+    crdma_status_t status;
+    size_t len;
+    char *dst = locate(op, step->dst, seg, step->dst_block, step->nblocks, &len);
+    const char *self = locate(op, step->src, seg, step->src_block, step->nblocks, &len);
+    char *scratch;
+    size_t piece;
+
+    if (!op->started) {
+        op->gather = false;
+        op->whole = CRDMA_PROTOCOL_LL;
+        if (0 != len && is_being_sent(op, dst, len)) {
+            op->waiting = NULL;
+            return CRDMA_AGAIN;
+        }
+        for (int i = 0, first = 1; i < step->npeers; ++i) {
+            crdma_edge_t *edge = plan->edges[step->first + i];
+
+            if (CRDMA_SELF == peers[i]) {
+                continue;
+            }
+            crdma_recv_start(&op->recvs[i], edge, crdma_group_rndv(op->group, edge), len,
+                             chunk_of(op, len), op->args.sig);
+            if (first) {
+                op->whole = op->recvs[i].protocol;
+            }
+            op->gather = op->gather || op->recvs[i].protocol != op->whole
+                         || (CRDMA_PROTOCOL_RNDV == op->recvs[i].protocol && edge->remote);
+            first = 0;
+        }
+        op->started = true;
+        op->off = 0;
+        op->ready = 0;
+    }
+    if (op->gather) {
+        status = crdma_group_scratch(op->group, n * len, &scratch);
+        return CRDMA_OK != status ? status : reduce_gathered(op, step, dst, self, scratch, len);
+    }
+    if (CRDMA_PROTOCOL_RNDV != op->whole) {
+        status = crdma_group_scratch(op->group, n * op->group->geometry.ll_max + 1, &scratch);
+        return CRDMA_OK != status ? status
+                                  : reduce_chunks(op, step, dst, self, scratch, len);
+    }
+    piece = PIECES_TOTAL / n < PIECE ? PIECES_TOTAL / n : PIECE;
+    piece = piece / op->args.elsize / op->grain * op->grain * op->args.elsize;
+    if (0 == piece) {
+        piece = op->args.elsize;
+    }
+    status = crdma_group_scratch(op->group, n * piece, &scratch);
+    return CRDMA_OK != status ? status
+                              : reduce_pieces(op, step, dst, self, scratch, piece, len);
+}
+
+static crdma_status_t step_copy(crdma_op_t *op, const crdma_step_t *step, size_t seg)
+{
+    size_t len;
+    char *dst = locate(op, step->dst, seg, step->dst_block, step->nblocks, &len);
+    const char *src = locate(op, step->src, seg, step->src_block, step->nblocks, &len);
+
+    if (dst != src && 0 != len) {
+        if (is_being_sent(op, dst, len)) {
+            op->waiting = NULL;
+            return CRDMA_AGAIN;
+        }
+        memcpy(dst, src, len);
+    }
+    return CRDMA_OK;
+}
+
+crdma_status_t crdma_op_progress(crdma_op_t *op)
+{
+    const crdma_sched_t *sched = op->args.plan->sched;
+    const size_t slots = op->nseg + (size_t) sched->skew[sched->nphases - 1];
+    crdma_status_t status = CRDMA_OK;
+
+    if (NULL != op->pending) {
+        status = progress_sends(op);
+        if (CRDMA_OK != status) {
+            return crdma_op_fail(op, op->waiting, status);
+        }
+    }
+    for (; op->t < slots; ++op->t, op->step = 0) {
+        for (; op->step < sched->nsteps; ++op->step, op->started = false) {
+            const crdma_step_t *step = &sched->steps[op->step];
+            const size_t lag = (size_t) sched->skew[step->phase];
+            const size_t seg = op->t - lag;
+
+            if (op->t < lag || seg >= op->nseg) {
+                continue;
+            }
+            switch (step->kind) {
+            case CRDMA_STEP_SEND:
+                status = step_send(op, step, seg);
+                break;
+            case CRDMA_STEP_RECV:
+                status = step_recv(op, step, seg);
+                break;
+            case CRDMA_STEP_REDUCE:
+                status = step_reduce(op, step, seg);
+                break;
+            default:
+                status = step_copy(op, step, seg);
+                break;
+            }
+            if (CRDMA_AGAIN == status) {
+                return status;
+            }
+            if (CRDMA_OK != status) {
+                return crdma_op_fail(op, op->waiting, status);
+            }
+        }
+    }
+    if (NULL != op->pending) {
+        op->waiting = op->pending->send.edge;
+        return CRDMA_AGAIN;
+    }
+    return CRDMA_OK;
+}
+
+crdma_status_t crdma_op_run(crdma_group_t *g, const crdma_op_args_t *args)
+{
+    crdma_op_t *op = g->op;
+    crdma_status_t status;
+
+    if (g->failed) {
+        return CRDMA_ERR_PEER;
+    }
+    status = crdma_op_start(op, args);
+    if (CRDMA_OK != status) {
+        return crdma_op_fail(op, NULL, status);
+    }
+    if (g->all_direct && 1 == op->nseg && args->count * args->elsize <= g->geometry.ll_max) {
+        return crdma_op_run_ll(op);
+    }
+    for (;;) {
+        const size_t t = op->t, off = op->off;
+        const int step = op->step;
+
+        status = crdma_op_progress(op);
+        if (CRDMA_AGAIN != status) {
+            return status;
+        }
+        if (t != op->t || step != op->step || off != op->off) {
+            op->polls = 0; /* it moved: a new wait */
+            op->since = 0;
+        }
+        status = crdma_op_wait(op, op->waiting);
+        if (CRDMA_OK != status) {
+            return status;
+        }
+    }
+}

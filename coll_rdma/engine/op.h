@@ -1,0 +1,50 @@
+/*
+ * An operation: one call of a collective, running a plan over the user's data. Progress never
+ * blocks, so blocking, nonblocking and persistent calls are one code with three ways of waiting.
+ *
+ * Buffers are packed bytes; count elements of elsize bytes. Datatypes, MPI_IN_PLACE and ops
+ * of MPI are the caller's.
+ */
+#ifndef CRDMA_ENGINE_OP_H
+#define CRDMA_ENGINE_OP_H
+
+#include "coll_rdma/device/reduce.h"
+#include "coll_rdma/engine/plan.h"
+
+/* How operands are combined: dst = src[0] op ... op src[nsrc-1], in that order, count elements.
+ * dst may be one of src. `kernel` if set, else `call` with `context`. */
+typedef struct crdma_reducer {
+    crdma_reduce_fn_t kernel;
+    void (*call)(void *context, void *dst, const void *const *src, int nsrc, size_t count);
+    void *context;
+} crdma_reducer_t;
+
+/* What the caller wants. */
+typedef struct crdma_op_args {
+    crdma_plan_t *plan;
+    const void *in; /* may be equal to out */
+    void *out;      /* reduce: only touched at the root, may be NULL elsewhere */
+    size_t count;   /* elements (bcast: bytes) */
+    size_t elsize;  /* bytes per element (bcast, barrier: 1) */
+    size_t segment; /* bytes per segment, 0: one segment */
+    uint64_t sig;
+    crdma_reducer_t reducer;
+} crdma_op_args_t;
+
+typedef struct crdma_op crdma_op_t;
+
+crdma_op_t *crdma_op_create(crdma_group_t *group);
+void crdma_op_destroy(crdma_op_t *op);
+
+/* Called whenever a wait has lasted a while: lets everything else in the process progress.
+ * Set by the component (opal_progress), NULL in tests. */
+extern void (*crdma_idle)(void);
+
+/* Start a call on the group: every rank must start the same calls in the same order. */
+crdma_status_t crdma_op_start(crdma_op_t *op, const crdma_op_args_t *args);
+/* CRDMA_OK when finished, CRDMA_AGAIN, or an error (reported once, the group is then failed). */
+crdma_status_t crdma_op_progress(crdma_op_t *op);
+/* Start and wait, with the group's own operation. */
+crdma_status_t crdma_op_run(crdma_group_t *group, const crdma_op_args_t *args);
+
+#endif

@@ -1,0 +1,70 @@
+/*
+ * The state of an operation, shared by the files of the engine that run it.
+ */
+#ifndef CRDMA_ENGINE_OP_INTERNAL_H
+#define CRDMA_ENGINE_OP_INTERNAL_H
+
+#include "coll_rdma/engine/op.h"
+
+/* Sends under way. Callbacks of transports point into them, so they never move. */
+typedef struct crdma_send_item {
+    struct crdma_send_item *next;
+    crdma_send_t send;
+} crdma_send_item_t;
+
+struct crdma_op {
+    crdma_group_t *group;
+    crdma_op_args_t args;
+    uint64_t seq;
+
+    size_t grain;     /* elements per unit of block boundaries */
+    size_t seg_count; /* elements per segment */
+    size_t nseg;
+    int tmp_depth;    /* segments that TMP holds */
+    char *tmp;
+
+    /* cursor: segment slot t, step index; the phase of the step says which segment */
+    size_t t;
+    int step;
+    bool started;     /* the current step has its receives set up */
+    size_t off;       /* bytes of the current step that are reduced */
+    int ready;        /* operands 0 .. ready-1 of the current piece are there */
+    bool gather;      /* REDUCE: operands are fetched whole before they are combined */
+    crdma_protocol_t whole; /* REDUCE: the protocol of all operands, unless gather */
+
+    crdma_recv_t *recvs; /* capacity: largest npeers so far */
+    const void **srcs;
+    int capacity;
+
+    crdma_send_item_t *pending, **pending_end; /* in order of start */
+    crdma_send_item_t *unused;
+
+    crdma_edge_t *waiting; /* the edge that the last CRDMA_AGAIN was about, or NULL */
+    uint64_t polls;
+    uint64_t since;        /* ns: start of this wait, 0: not waiting */
+    uint64_t checked;      /* ns: last look at the peers */
+};
+
+/* One pass of waiting: relax or yield, let others progress, and once in a while
+ * look for a peer that disagrees, left or died. CRDMA_OK: poll again. */
+crdma_status_t crdma_op_wait(crdma_op_t *op, crdma_edge_t *edge);
+
+/* watch.c: the look itself. */
+crdma_status_t crdma_watch(crdma_op_t *op, crdma_edge_t *edge);
+/* watch.c: report once, fail the group, tell the others. Returns status. */
+crdma_status_t crdma_op_fail(crdma_op_t *op, crdma_edge_t *edge, crdma_status_t status);
+
+/* run_ll.c: the whole operation when every message is an LL message to a direct peer. */
+crdma_status_t crdma_op_run_ll(crdma_op_t *op);
+
+static inline void crdma_op_combine(const crdma_op_t *op, void *dst, const void *const *src,
+                                    int nsrc, size_t count)
+{
+    if (NULL != op->args.reducer.kernel) {
+        op->args.reducer.kernel(dst, src, nsrc, count);
+    } else {
+        op->args.reducer.call(op->args.reducer.context, dst, src, nsrc, count);
+    }
+}
+
+#endif

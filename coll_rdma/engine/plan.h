@@ -1,0 +1,44 @@
+/*
+ * A plan: a schedule bound to the edges of a group. Plans are cached, most recently used first;
+ * making one makes the edges it needs.
+ */
+#ifndef CRDMA_ENGINE_PLAN_H
+#define CRDMA_ENGINE_PLAN_H
+
+#include "coll_rdma/engine/group.h"
+
+/* Plans kept per group; the least recently used one goes. */
+#define CRDMA_PLAN_MAX 64
+
+/* What selects a schedule; two calls with equal keys share a plan. All int, no padding. */
+typedef struct crdma_plan_key {
+    int coll, alg, degree, root, ordered, levels, inter_alg, inter_degree;
+} crdma_plan_key_t;
+
+typedef struct crdma_plan {
+    struct crdma_plan *next;
+    crdma_plan_key_t key;
+    crdma_sched_t *sched;
+    int widest;           /* most messages that a step waits for */
+    crdma_edge_t **edges; /* by index into sched->peers; NULL for CRDMA_SELF */
+} crdma_plan_t;
+
+/* Never blocks. CRDMA_ERR_NOMEM when the memory limit is reached. */
+crdma_status_t crdma_plan_get_slow(crdma_group_t *group, const crdma_plan_key_t *key,
+                                   crdma_plan_t **plan);
+
+static inline crdma_status_t crdma_plan_get(crdma_group_t *group, const crdma_plan_key_t *key,
+                                            crdma_plan_t **plan)
+{
+    crdma_plan_t *first = group->plans;
+
+    if (NULL != first && 0 == __builtin_memcmp(&first->key, key, sizeof(*key))) {
+        *plan = first;
+        return CRDMA_OK;
+    }
+    return crdma_plan_get_slow(group, key, plan);
+}
+
+void crdma_plan_free_all(crdma_group_t *group);
+
+#endif

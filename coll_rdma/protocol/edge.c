@@ -1,0 +1,153 @@
+/*
+ * Making, opening and ending an edge; credits. See edge.h for the invariants.
+ */
+#include "coll_rdma/protocol/edge.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "coll_rdma/base/log.h"
+
+crdma_status_t crdma_edge_create(crdma_slab_t *slab, const crdma_ring_geometry_t *geometry,
+                                 crdma_peer_t *peer, int rank, const uint64_t *mail,
+                                 crdma_addr_t mail_remote, uint64_t start, crdma_edge_t **out)
+{
+    crdma_edge_t *edge = calloc(1, sizeof(*edge) + geometry->count);
+    crdma_status_t status;
+    bool fresh;
+
+    if (NULL == edge) {
+        return CRDMA_ERR_NOMEM;
+    }
+    edge->geometry = geometry;
+    edge->peer = peer;
+    edge->rank = rank;
+    edge->remote = NULL == peer->map;
+    edge->rx_ahead = (uint8_t *) (edge + 1);
+    edge->rx_size = edge->remote ? geometry->remote_size : geometry->size;
+    status = crdma_slab_alloc(slab, edge->rx_size, &edge->rx_addr, &fresh);
+    if (CRDMA_OK != status) {
+        crdma_log(CRDMA_LOG_ERROR,
+                  "no preregistered memory left for the buffers of rank %d (%zu bytes; "
+                  "coll_rdma_memory_limit is %zu)",
+                  rank, edge->rx_size, slab->size);
+        free(edge);
+        return status;
+    }
+    edge->rx_ring = crdma_slab_at(slab, edge->rx_addr);
+    crdma_ring_clear(geometry, edge->rx_ring, edge->remote, fresh);
+    edge->credit_in = (uint64_t *) edge->rx_ring;
+    *edge->credit_in = start - 1;
+    edge->tx_next = edge->rx_next = start;
+    edge->tx_consumed = edge->rx_consumed = edge->rx_credited = start - 1;
+    edge->mail = mail;
+    edge->mail_remote = mail_remote;
+    edge->mail_out = edge->rx_addr;
+    if (edge->remote) {
+        /* the sender's shadow of the peer's ring; its credit line is the source of credit puts */
+        edge->tx_ring = edge->rx_ring + geometry->size;
+        edge->credit_out = (uint64_t *) edge->tx_ring;
+        status = peer->transport->put(peer, &edge->mail_out, mail_remote, sizeof(uint64_t),
+                                      &edge->tx);
+        if (0 > status) {
+            crdma_slab_free(slab, edge->rx_addr, edge->rx_size);
+            free(edge);
+            return status;
+        }
+    } else {
+        /* Release: the cleared ring is there before its address. Pairs with the acquire load in
+         * crdma_edge_try_open of the peer. */
+        __atomic_store_n((uint64_t *) (peer->map + mail_remote), edge->mail_out,
+                         __ATOMIC_RELEASE);
+    }
+    *out = edge;
+    return CRDMA_OK;
+}
+
+crdma_status_t crdma_edge_try_open(crdma_edge_t *edge)
+{
+    uint64_t address = __atomic_load_n(edge->mail, __ATOMIC_ACQUIRE);
+
+    if (0 == address) {
+        return CRDMA_AGAIN;
+    }
+    if (CRDMA_MAIL_LEFT == address) {
+        return CRDMA_ERR_PEER;
+    }
+    edge->tx_addr = address;
+    if (!edge->remote) {
+        edge->tx_ring = edge->peer->map + address;
+        edge->credit_out = (uint64_t *) edge->tx_ring;
+    }
+    edge->open = true;
+    return CRDMA_OK;
+}
+
+void crdma_edge_leave(crdma_edge_t *edge)
+{
+    edge->mail_out = CRDMA_MAIL_LEFT;
+    if (edge->remote) {
+        (void) edge->peer->transport->put(edge->peer, &edge->mail_out, edge->mail_remote,
+                                          sizeof(uint64_t), &edge->tx);
+    } else {
+        /* Release: after my last store to the peer's ring. Pairs with crdma_edge_quiet. */
+        __atomic_store_n((uint64_t *) (edge->peer->map + edge->mail_remote), CRDMA_MAIL_LEFT,
+                         __ATOMIC_RELEASE);
+    }
+}
+
+bool crdma_edge_quiet(const crdma_edge_t *edge)
+{
+    return CRDMA_MAIL_LEFT == __atomic_load_n(edge->mail, __ATOMIC_ACQUIRE)
+           && 0 == edge->tx.pending;
+}
+
+void crdma_edge_free(crdma_slab_t *slab, crdma_edge_t *edge)
+{
+    crdma_slab_free(slab, edge->rx_addr, edge->rx_size);
+    free(edge);
+}
+
+crdma_status_t crdma_edge_consume_slow(crdma_edge_t *edge, uint64_t position, bool credit_now)
+{
+    const crdma_ring_geometry_t *g = edge->geometry;
+    const uint64_t mask = g->count - 1;
+
+    if (crdma_ring_needs_scrub(g, position)) {
+        crdma_ring_scrub_cell(g, edge->rx_ring, position);
+    }
+    if (position != edge->rx_consumed + 1) {
+        edge->rx_ahead[position & mask] = 1; /* another operation is still reading before it */
+        return CRDMA_OK;
+    }
+    do {
+        edge->rx_ahead[position & mask] = 0;
+        edge->rx_consumed = position++;
+    } while (0 != edge->rx_ahead[position & mask]);
+
+    if (!credit_now && edge->rx_consumed - edge->rx_credited < g->count / 2) {
+        return CRDMA_OK;
+    }
+    while (!edge->open) {
+        /* The peer has told its address before it sent what I have just read, but nothing
+         * orders the two on the way: it arrives without further action of the peer. */
+        if (CRDMA_AGAIN != crdma_edge_try_open(edge)) {
+            break;
+        }
+        if (edge->remote) {
+            edge->peer->transport->progress();
+        }
+    }
+    if (!edge->open) {
+        return CRDMA_ERR_PEER;
+    }
+    edge->rx_credited = edge->rx_consumed;
+    /* Release: my loads of the messages come before the credit that lets them be overwritten.
+     * Pairs with crdma_edge_has_credit and crdma_edge_is_consumed of the peer. */
+    __atomic_store_n(edge->credit_out, edge->rx_credited, __ATOMIC_RELEASE);
+    if (edge->remote) {
+        return edge->peer->transport->put(edge->peer, edge->credit_out, edge->tx_addr,
+                                          sizeof(uint64_t), &edge->tx);
+    }
+    return CRDMA_OK;
+}

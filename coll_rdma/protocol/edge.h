@@ -1,0 +1,112 @@
+/*
+ * An edge: the message traffic with one peer of a communicator, both directions.
+ *
+ * I allocate the ring in which I receive and tell the peer its address by one 8-byte store
+ * into my entry of its mailbox; the peer does the same. No reply is needed: an edge can send
+ * once the peer's entry in my own mailbox is set. Mailbox entries are 0 (nothing yet), an
+ * address, or CRDMA_MAIL_LEFT.
+ *
+ * Who may write what:
+ * 1. rx ring (in my slab): only the peer, except that I scrub cells whose credit I have not
+ *    given yet, and the rendezvous fields of a block, which both sides update atomically.
+ * 2. tx ring: only me; for a remote peer it is the shadow, a local copy that puts read from.
+ * 3. A position is written only if position <= consumed + R, where `consumed` is the credit
+ *    word in my rx ring, which only the peer writes, after it has read the position.
+ * 4. My ring returns to the slab only after the peer has put CRDMA_MAIL_LEFT into my mailbox,
+ *    which is its last store for this communicator.
+ */
+#ifndef CRDMA_PROTOCOL_EDGE_H
+#define CRDMA_PROTOCOL_EDGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "coll_rdma/protocol/ring.h"
+#include "coll_rdma/transport/transport.h"
+
+#define CRDMA_MAIL_LEFT ((uint64_t) 1)
+
+typedef struct crdma_edge {
+    const crdma_ring_geometry_t *geometry;
+    crdma_peer_t *peer;
+    char *rx_ring;
+    char *tx_ring;         /* NULL until the peer's address is known (direct) */
+    uint64_t *credit_in;   /* in rx_ring */
+    uint64_t *credit_out;  /* direct: in tx_ring; remote: a local word that puts read from */
+    uint64_t tx_next;      /* position of my next message */
+    uint64_t tx_consumed;  /* last value seen in credit_in */
+    uint64_t rx_next;      /* position of the next message to expect */
+    uint64_t rx_consumed;  /* all positions up to this one are consumed */
+    uint64_t rx_credited;  /* last value stored to credit_out */
+    uint8_t *rx_ahead;     /* R flags: consumed out of order, beyond rx_consumed */
+    const uint64_t *mail;  /* my mailbox entry for this peer */
+    crdma_addr_t mail_remote; /* its mailbox entry for me */
+    uint64_t mail_out;     /* what I have stored there */
+    uint64_t seen_sig;     /* signature of the message that did not match */
+    crdma_addr_t rx_addr, tx_addr; /* of the rings, in my and in the peer's slab */
+    size_t rx_size;
+    crdma_tx_t tx;         /* remote: puts under way */
+    int rank;              /* of the peer */
+    bool remote;
+    bool open;             /* the peer's ring address is known */
+} crdma_edge_t;
+
+/* Allocate the ring and tell the peer. `mail` is my mailbox entry for the peer, `mail_remote`
+ * the address of its entry for me. start: first position, in both directions. */
+crdma_status_t crdma_edge_create(crdma_slab_t *slab, const crdma_ring_geometry_t *geometry,
+                                 crdma_peer_t *peer, int rank, const uint64_t *mail,
+                                 crdma_addr_t mail_remote, uint64_t start, crdma_edge_t **edge);
+
+/* Say that I will not touch the peer's memory again. The edge itself stays until crdma_edge_free. */
+void crdma_edge_leave(crdma_edge_t *edge);
+/* Invariant 4: the ring may be returned. */
+bool crdma_edge_quiet(const crdma_edge_t *edge);
+void crdma_edge_free(crdma_slab_t *slab, crdma_edge_t *edge);
+
+/* CRDMA_OK once the edge can send. */
+crdma_status_t crdma_edge_try_open(crdma_edge_t *edge);
+
+static inline crdma_status_t crdma_edge_open(crdma_edge_t *edge)
+{
+    return edge->open ? CRDMA_OK : crdma_edge_try_open(edge);
+}
+
+/* True if `position` may be written now (invariant 3). The acquire load pairs with the release
+ * store of the credit: what the peer has read of the old message, it has read before. */
+static inline bool crdma_edge_has_credit(crdma_edge_t *edge, uint64_t position)
+{
+    if (position <= edge->tx_consumed + edge->geometry->count) {
+        return true;
+    }
+    edge->tx_consumed = __atomic_load_n(edge->credit_in, __ATOMIC_ACQUIRE);
+    return position <= edge->tx_consumed + edge->geometry->count;
+}
+
+/* True if the peer has consumed `position`. */
+static inline bool crdma_edge_is_consumed(crdma_edge_t *edge, uint64_t position)
+{
+    if (position <= edge->tx_consumed) {
+        return true;
+    }
+    edge->tx_consumed = __atomic_load_n(edge->credit_in, __ATOMIC_ACQUIRE);
+    return position <= edge->tx_consumed;
+}
+
+/* Out-of-line part of crdma_edge_consume. */
+crdma_status_t crdma_edge_consume_slow(crdma_edge_t *edge, uint64_t position, bool credit_now);
+
+/* I have read `position`. Credits go out every R/2 positions, or at once if credit_now. */
+static inline crdma_status_t crdma_edge_consume(crdma_edge_t *edge, uint64_t position,
+                                                bool credit_now)
+{
+    if (!credit_now && position == edge->rx_consumed + 1
+        && position - edge->rx_credited < edge->geometry->count / 2
+        && !crdma_ring_needs_scrub(edge->geometry, position)
+        && 0 == edge->rx_ahead[(position + 1) & (edge->geometry->count - 1)]) {
+        edge->rx_consumed = position;
+        return CRDMA_OK;
+    }
+    return crdma_edge_consume_slow(edge, position, credit_now);
+}
+
+#endif

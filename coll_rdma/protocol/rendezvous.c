@@ -1,0 +1,316 @@
+/*
+ * Rendezvous; the numbers in the comments are those of rendezvous.h.
+ */
+#include "coll_rdma/protocol/rendezvous.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "coll_rdma/transport/shm.h"
+
+/* Bytes that one side copies at a time: large enough to amortise a system call (about 0.5 us),
+ * small enough that both sides finish together. */
+static size_t chunk_of(size_t len)
+{
+    size_t chunk = len / 4;
+
+    if (chunk > 256 * 1024) {
+        chunk = 256 * 1024;
+    } else if (chunk < 8 * 1024) {
+        chunk = 8 * 1024;
+    }
+    return (chunk + 4095) & ~(size_t) 4095;
+}
+
+/* Step 3. Returns bytes copied by this call, or sets `failed`. */
+static void copy_chunks(crdma_slot_t *slot, const crdma_peer_t *peer, char *local, uint64_t remote,
+                        bool to_peer)
+{
+    const size_t len = slot->len;
+    const size_t chunk = chunk_of(len);
+
+    for (;;) {
+        const uint64_t off = __atomic_fetch_add(&slot->next, chunk, __ATOMIC_RELAXED);
+        crdma_status_t status;
+        size_t n;
+
+        if (off >= len) {
+            return;
+        }
+        n = len - off < chunk ? len - off : chunk;
+        status = to_peer ? crdma_shm_write(peer, local + off, remote + off, n)
+                         : crdma_shm_read(peer, local + off, remote + off, n);
+        if (CRDMA_OK != status) {
+            __atomic_store_n(&slot->failed, 1, __ATOMIC_RELAXED);
+        }
+        __atomic_fetch_add(&slot->done, n, __ATOMIC_RELEASE);
+    }
+}
+
+static crdma_status_t send_direct(crdma_send_t *send)
+{
+    crdma_edge_t *edge = send->edge;
+    crdma_slot_t *slot = crdma_ring_block(edge->geometry, edge->tx_ring, send->position);
+    uint64_t dst;
+
+    if (!send->posted) {
+        if (!crdma_edge_has_credit(edge, send->position)) {
+            return CRDMA_AGAIN;
+        }
+        slot->sig = send->sig;
+        slot->src = (uint64_t) (uintptr_t) send->src;
+        slot->len = send->len;
+        slot->dst = slot->next = slot->done = slot->failed = 0;
+        __atomic_store_n(&slot->flag, send->position << 32, __ATOMIC_RELEASE); /* 1. */
+        send->posted = true;
+        return CRDMA_AGAIN;
+    }
+    if (crdma_edge_is_consumed(edge, send->position)) {
+        return CRDMA_OK;
+    }
+    dst = __atomic_load_n(&slot->dst, __ATOMIC_ACQUIRE);
+    if (0 == dst) {
+        return CRDMA_AGAIN;
+    }
+    if (__atomic_load_n(&slot->next, __ATOMIC_RELAXED) < send->len) {
+        copy_chunks(slot, edge->peer, (char *) send->src, dst, true);
+    }
+    if (__atomic_load_n(&slot->done, __ATOMIC_ACQUIRE) < send->len) {
+        return CRDMA_AGAIN;
+    }
+    return 0 == __atomic_load_n(&slot->failed, __ATOMIC_RELAXED) ? CRDMA_OK : CRDMA_ERR_PEER;
+}
+
+static crdma_status_t send_remote_read(crdma_send_t *send)
+{
+    crdma_edge_t *edge = send->edge;
+    const crdma_ring_geometry_t *g = edge->geometry;
+    const crdma_transport_t *t = edge->peer->transport;
+    crdma_slot_t *slot = crdma_ring_block(g, edge->tx_ring, send->position);
+    crdma_addr_t there = edge->tx_addr + (crdma_addr_t) ((char *) slot - edge->tx_ring);
+    crdma_exposed_t *descriptor = (crdma_exposed_t *) crdma_slot_payload(slot);
+    crdma_status_t status;
+    size_t len;
+
+    if (!send->posted) {
+        if (!crdma_edge_has_credit(edge, send->position)) {
+            return CRDMA_AGAIN;
+        }
+        status = t->expose((void *) (uintptr_t) send->src, send->len, descriptor, &send->exposed);
+        if (CRDMA_OK != status) {
+            return status;
+        }
+        slot->sig = send->sig;
+        slot->len = send->len;
+        slot->flag = send->position << 32;
+        len = CRDMA_LINE + offsetof(crdma_exposed_t, key) + descriptor->key_length;
+        send->posted = true;
+        status = t->put_flagged(edge->peer, &slot->sig, there + offsetof(crdma_slot_t, sig),
+                                len - offsetof(crdma_slot_t, sig), &slot->flag, there, &send->tx);
+        if (0 > status) {
+            return status;
+        }
+    }
+    if (!crdma_edge_is_consumed(edge, send->position) || 0 != send->tx.pending) {
+        return CRDMA_AGAIN;
+    }
+    t->conceal(send->exposed);
+    send->exposed = NULL;
+    return send->tx.status;
+}
+
+static crdma_status_t send_remote_write(crdma_send_t *send)
+{
+    crdma_edge_t *edge = send->edge;
+    const crdma_ring_geometry_t *g = edge->geometry;
+    const crdma_transport_t *t = edge->peer->transport;
+    crdma_slot_t *slot = crdma_ring_block(g, edge->tx_ring, send->position);
+    crdma_addr_t there = edge->tx_addr + (crdma_addr_t) ((char *) slot - edge->tx_ring);
+    uint64_t *grant = (uint64_t *) (edge->rx_ring + crdma_ring_grant(g, send->position));
+    crdma_status_t status;
+
+    if (!send->posted) {
+        if (!crdma_edge_has_credit(edge, send->position)) {
+            return CRDMA_AGAIN;
+        }
+        slot->sig = send->sig;
+        slot->len = send->len;
+        slot->flag = send->position << 32;
+        send->posted = true;
+    }
+    if (!send->written) {
+        if (__atomic_load_n(grant, __ATOMIC_ACQUIRE) >> 32 != (uint32_t) send->position) {
+            return CRDMA_AGAIN;
+        }
+        /* put_flagged orders its flag after every earlier put to that peer, this one included */
+        status = t->put(edge->peer, &slot->sig, there + offsetof(crdma_slot_t, sig),
+                        offsetof(crdma_slot_t, dst) - offsetof(crdma_slot_t, sig),
+                        &send->tx);
+        if (0 <= status) {
+            status = t->put_user_flagged(edge->peer, send->src, (crdma_exposed_t *) (grant + 8), 0,
+                                         send->len, &slot->flag, there, &send->tx);
+        }
+        if (0 > status) {
+            return status;
+        }
+        *grant = crdma_ring_never(send->position);
+        send->written = true;
+    }
+    return 0 != send->tx.pending ? CRDMA_AGAIN : send->tx.status;
+}
+
+crdma_status_t crdma_rndv_send(crdma_send_t *send)
+{
+    if (!send->edge->remote) {
+        return send_direct(send);
+    }
+    return send->rndv->sender_copies ? send_remote_write(send) : send_remote_read(send);
+}
+
+/* The block of the message, once its flag is there and its signature is right. */
+static crdma_status_t see(crdma_recv_t *recv, crdma_slot_t **out)
+{
+    crdma_edge_t *edge = recv->edge;
+    crdma_slot_t *slot = crdma_ring_block(edge->geometry, edge->rx_ring, recv->position);
+    const uint64_t flag = __atomic_load_n(&slot->flag, __ATOMIC_ACQUIRE); /* 2. */
+
+    if (flag >> 32 != (uint32_t) recv->position) {
+        return CRDMA_AGAIN;
+    }
+    if (slot->sig != recv->sig) {
+        edge->seen_sig = slot->sig;
+        return CRDMA_ERR_MISMATCH;
+    }
+    recv->seen = true;
+    *out = slot;
+    return CRDMA_OK;
+}
+
+static crdma_status_t recv_direct(crdma_recv_t *recv, char *dst)
+{
+    crdma_slot_t *slot = crdma_ring_block(recv->edge->geometry, recv->edge->rx_ring,
+                                          recv->position);
+    crdma_status_t status;
+
+    if (!recv->seen) {
+        status = see(recv, &slot);
+        if (CRDMA_OK != status) {
+            return status;
+        }
+        if (recv->rndv->sender_copies) {
+            __atomic_store_n(&slot->dst, (uint64_t) (uintptr_t) dst, __ATOMIC_RELEASE);
+        }
+    }
+    if (recv->rndv->receiver_copies
+        && __atomic_load_n(&slot->next, __ATOMIC_RELAXED) < recv->len) {
+        copy_chunks(slot, recv->edge->peer, dst, slot->src, false);
+    }
+    if (__atomic_load_n(&slot->done, __ATOMIC_ACQUIRE) < recv->len) {
+        return CRDMA_AGAIN;
+    }
+    if (0 != __atomic_load_n(&slot->failed, __ATOMIC_RELAXED)) {
+        return CRDMA_ERR_PEER;
+    }
+    return crdma_recv_finish(recv); /* 4. */
+}
+
+static crdma_status_t recv_remote_read(crdma_recv_t *recv, char *dst)
+{
+    crdma_edge_t *edge = recv->edge;
+    crdma_slot_t *slot = NULL;
+    crdma_status_t status;
+
+    if (!recv->requested) {
+        status = see(recv, &slot);
+        if (CRDMA_OK != status) {
+            return status;
+        }
+        recv->requested = true;
+        status = edge->peer->transport->get_user(
+            edge->peer, dst, (const crdma_exposed_t *) crdma_slot_payload(slot), 0, recv->len,
+            &recv->tx);
+        if (0 > status) {
+            return status;
+        }
+    }
+    if (0 != recv->tx.pending) {
+        return CRDMA_AGAIN;
+    }
+    return CRDMA_OK != recv->tx.status ? recv->tx.status : crdma_recv_finish(recv);
+}
+
+static crdma_status_t recv_remote_write(crdma_recv_t *recv, char *dst)
+{
+    crdma_edge_t *edge = recv->edge;
+    const crdma_transport_t *t = edge->peer->transport;
+    crdma_slot_t *slot;
+    crdma_status_t status;
+
+    if (!recv->granted) {
+        uint64_t *grant;
+        crdma_addr_t there;
+
+        status = crdma_edge_open(edge);
+        if (CRDMA_OK != status) {
+            return status;
+        }
+        grant = calloc(1, CRDMA_GRANT_STRIDE);
+        if (NULL == grant) {
+            return CRDMA_ERR_NOMEM;
+        }
+        status = t->expose(dst, recv->len, (crdma_exposed_t *) (grant + 8), &recv->exposed);
+        if (CRDMA_OK != status) {
+            free(grant);
+            return status;
+        }
+        *grant = recv->position << 32;
+        there = edge->tx_addr + crdma_ring_grant(edge->geometry, recv->position);
+        recv->granted = true;
+        recv->grant = grant;
+        status = t->put_flagged(edge->peer, grant + 8, there + 64, sizeof(crdma_exposed_t), grant,
+                                there, &recv->tx);
+        if (0 > status) {
+            return status;
+        }
+    }
+    status = see(recv, &slot);
+    if (CRDMA_OK != status) {
+        return status;
+    }
+    if (0 != recv->tx.pending) {
+        return CRDMA_AGAIN;
+    }
+    t->conceal(recv->exposed);
+    free(recv->grant);
+    recv->exposed = NULL;
+    recv->grant = NULL;
+    return CRDMA_OK != recv->tx.status ? recv->tx.status : crdma_recv_finish(recv);
+}
+
+crdma_status_t crdma_rndv_recv(crdma_recv_t *recv, char *dst)
+{
+    if (!recv->edge->remote) {
+        return recv_direct(recv, dst);
+    }
+    return recv->rndv->sender_copies ? recv_remote_write(recv, dst) : recv_remote_read(recv, dst);
+}
+
+crdma_status_t crdma_recv_ready(crdma_recv_t *recv)
+{
+    crdma_slot_t *slot;
+
+    return recv->seen ? CRDMA_OK : see(recv, &slot);
+}
+
+crdma_status_t crdma_recv_read(crdma_recv_t *recv, char *dst, size_t off, size_t len)
+{
+    crdma_edge_t *edge = recv->edge;
+    crdma_slot_t *slot = crdma_ring_block(edge->geometry, edge->rx_ring, recv->position);
+
+    return crdma_shm_read(edge->peer, dst, slot->src + off, len);
+}
+
+crdma_status_t crdma_recv_finish(crdma_recv_t *recv)
+{
+    return crdma_edge_consume(recv->edge, recv->position, true);
+}
