@@ -1,0 +1,22 @@
+/*
+ * MPI_Barrier: notifications without data.
+ */
+#include "coll_rdma/component/coll_rdma.h"
+
+int coll_rdma_barrier(ompi_communicator_t *comm, mca_coll_base_module_t *base)
+{
+    coll_rdma_module_t *module = (coll_rdma_module_t *) base;
+    crdma_op_args_t args = {.elsize = 1};
+    int ret = OMPI_SUCCESS;
+
+    if (coll_rdma_serves(module, comm, &ret)) {
+        ret = coll_rdma_run(module, CRDMA_BARRIER, 0, false, &args, CRDMA_OP_NONE,
+                            CRDMA_TYPE_NONE);
+        if (OPAL_LIKELY(OMPI_ERR_NOT_SUPPORTED != ret)) {
+            return ret;
+        }
+    } else if (OMPI_SUCCESS != ret) {
+        return ret;
+    }
+    return module->lower.barrier(comm, module->lower.barrier_module);
+}

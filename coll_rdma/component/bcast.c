@@ -1,0 +1,51 @@
+/*
+ * MPI_Bcast. Ranks may describe the data by different datatypes of one signature: what
+ * counts is the number of packed bytes.
+ */
+#include "coll_rdma/component/convert.h"
+
+static int run(coll_rdma_module_t *module, void *buf, int count, ompi_datatype_t *dtype, int root,
+               bool is_root)
+{
+    crdma_op_args_t args = {.elsize = 1};
+    size_t elsize;
+    char *data;
+    int ret;
+
+    ompi_datatype_type_size(dtype, &elsize);
+    args.count = elsize * (size_t) count;
+    data = coll_rdma_contiguous(buf, (size_t) count, dtype);
+    args.out = NULL != data ? data : coll_rdma_stage(module, 1, args.count);
+    if (NULL == args.out && 0 != args.count) {
+        return OMPI_ERR_OUT_OF_RESOURCE;
+    }
+    if (NULL == data && is_root) {
+        ret = coll_rdma_pack(buf, (size_t) count, dtype, args.out, args.count);
+        if (OMPI_SUCCESS != ret) {
+            return ret;
+        }
+    }
+    args.in = args.out;
+    ret = coll_rdma_run(module, CRDMA_BCAST, root, false, &args, CRDMA_OP_NONE, CRDMA_TYPE_NONE);
+    if (OMPI_SUCCESS == ret && NULL == data && !is_root) {
+        ret = coll_rdma_unpack(buf, (size_t) count, dtype, args.out, args.count);
+    }
+    return ret;
+}
+
+int coll_rdma_bcast(void *buf, int count, ompi_datatype_t *dtype, int root,
+                    ompi_communicator_t *comm, mca_coll_base_module_t *base)
+{
+    coll_rdma_module_t *module = (coll_rdma_module_t *) base;
+    int ret = OMPI_SUCCESS;
+
+    if (coll_rdma_serves(module, comm, &ret)) {
+        ret = run(module, buf, count, dtype, root, root == ompi_comm_rank(comm));
+        if (OPAL_LIKELY(OMPI_ERR_NOT_SUPPORTED != ret)) {
+            return ret;
+        }
+    } else if (OMPI_SUCCESS != ret) {
+        return ret;
+    }
+    return module->lower.bcast(buf, count, dtype, root, comm, module->lower.bcast_module);
+}

@@ -1,0 +1,116 @@
+/*
+ * coll/rdma as Open MPI sees it: one component, one module per communicator.
+ */
+#ifndef COLL_RDMA_H
+#define COLL_RDMA_H
+
+#include "config.h"
+
+#include "ompi_config.h"
+
+#include "mpi.h"
+#include "ompi/communicator/communicator.h"
+#include "ompi/datatype/ompi_datatype.h"
+#include "ompi/mca/coll/base/base.h"
+#include "ompi/mca/coll/coll.h"
+#include "ompi/op/op.h"
+#include "opal/mca/base/base.h"
+
+#include "coll_rdma/base/log.h"
+#include "coll_rdma/base/params.h"
+#include "coll_rdma/engine/op.h"
+#include "coll_rdma/select/select.h"
+
+extern mca_coll_base_component_t mca_coll_rdma_component;
+
+/* The functions of the module below, which we call for what we do not serve. */
+typedef struct coll_rdma_lower {
+#define COLL_RDMA_LOWER(name)                     \
+    mca_coll_base_module_##name##_fn_t name;      \
+    mca_coll_base_module_t *name##_module
+    COLL_RDMA_LOWER(allgather);
+    COLL_RDMA_LOWER(allgatherv);
+    COLL_RDMA_LOWER(allreduce);
+    COLL_RDMA_LOWER(barrier);
+    COLL_RDMA_LOWER(bcast);
+    COLL_RDMA_LOWER(reduce);
+#undef COLL_RDMA_LOWER
+} coll_rdma_lower_t;
+
+typedef enum coll_rdma_state {
+    COLL_RDMA_NEW = 0,  /* not set up: the first blocking collective does it */
+    COLL_RDMA_READY,    /* group serves */
+    COLL_RDMA_DECLINED  /* all ranks agreed to leave the communicator to the lower module */
+} coll_rdma_state_t;
+
+typedef struct coll_rdma_module {
+    mca_coll_base_module_t super;
+    coll_rdma_state_t state;
+    bool enabled;
+    coll_rdma_lower_t lower;
+    crdma_group_t *group;
+    char *stage[2];       /* packed copies of input and output, grown on demand */
+    size_t stage_size[2];
+} coll_rdma_module_t;
+
+OBJ_CLASS_DECLARATION(coll_rdma_module_t);
+
+/* params.c */
+int coll_rdma_register_params(void);
+extern char *coll_rdma_alone_components;
+extern int coll_rdma_ranks_per_host;
+
+/* alone.c: make `--mca coll rdma` work without listing the components that it needs. */
+void coll_rdma_load_lower_components(void);
+bool coll_rdma_is_alone(void);
+
+/* module.c */
+mca_coll_base_module_t *coll_rdma_comm_query(ompi_communicator_t *comm, int *priority);
+
+/* context.c: what the process has once. */
+crdma_status_t coll_rdma_context_slab(crdma_slab_t **slab);
+/* The peer behind a card: known or attached now; a reference is taken. */
+struct coll_rdma_card;
+crdma_status_t coll_rdma_context_direct_peer(const struct coll_rdma_card *card,
+                                             crdma_peer_t **peer);
+crdma_status_t coll_rdma_context_remote_peer(uint64_t cookie, const void *ucp_card, size_t len,
+                                             crdma_peer_t **peer);
+void coll_rdma_context_release_peer(crdma_peer_t *peer);
+/* Open the transport between hosts and start progressing it. */
+crdma_status_t coll_rdma_context_open_remote(void);
+void coll_rdma_context_close(void);
+/* Serialises local set-up work of several threads; never held while communicating. */
+void coll_rdma_context_lock(void);
+void coll_rdma_context_unlock(void);
+
+/* setup.c: collective over the communicator, through the lower module. Sets state; returns
+ * an Open MPI error only if the lower module does. */
+int coll_rdma_setup(coll_rdma_module_t *module, ompi_communicator_t *comm);
+
+/* The four collectives, one file each. */
+int coll_rdma_bcast(void *buf, int count, ompi_datatype_t *dtype, int root,
+                    ompi_communicator_t *comm, mca_coll_base_module_t *module);
+int coll_rdma_reduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *dtype,
+                     ompi_op_t *op, int root, ompi_communicator_t *comm,
+                     mca_coll_base_module_t *module);
+int coll_rdma_allreduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *dtype,
+                        ompi_op_t *op, ompi_communicator_t *comm, mca_coll_base_module_t *module);
+int coll_rdma_barrier(ompi_communicator_t *comm, mca_coll_base_module_t *module);
+
+/* Set up if needed; true if the group serves this call. *error is set otherwise: OMPI_SUCCESS
+ * means "ask the lower module". */
+static inline bool coll_rdma_serves(coll_rdma_module_t *module, ompi_communicator_t *comm,
+                                    int *error)
+{
+    if (OPAL_LIKELY(COLL_RDMA_READY == module->state)) {
+        return true;
+    }
+    *error = COLL_RDMA_NEW == module->state ? coll_rdma_setup(module, comm) : OMPI_SUCCESS;
+    return OMPI_SUCCESS == *error && COLL_RDMA_READY == module->state;
+}
+
+/* run.c: choose, trace, run. `ordered`: operands must be combined in rank order. */
+int coll_rdma_run(coll_rdma_module_t *module, crdma_coll_t coll, int root, bool ordered,
+                  crdma_op_args_t *args, crdma_op_id_t op, crdma_type_id_t type);
+
+#endif

@@ -1,0 +1,204 @@
+/*
+ * What a process has once: the slab, the peers, the transport between hosts.
+ *
+ * One lock protects the table of peers and serialises set-up and tear-down; it is never held
+ * across communication or progress. Peers stay known while any communicator uses them, and a
+ * while longer: a program that duplicates and frees communicators in a loop maps its peers once.
+ * Peers without communicators whose process is gone are forgotten when a new peer is attached.
+ */
+#include "coll_rdma/component/coll_rdma.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "coll_rdma/component/coll_rdma_card.h"
+#include "coll_rdma/transport/shm.h"
+#include "coll_rdma/transport/ucp.h"
+#include "ompi/runtime/ompi_rte.h"
+#include "opal/runtime/opal_progress.h"
+
+#define MIB ((size_t) 1 << 20)
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static crdma_slab_t *slab;
+static crdma_peer_t **peers; /* direct and remote ones are different entries */
+static int npeers, capacity;
+static bool remote_open;
+
+void coll_rdma_context_lock(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+void coll_rdma_context_unlock(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+/* Callers hold the lock from here on. */
+
+crdma_status_t coll_rdma_context_slab(crdma_slab_t **out)
+{
+    size_t size = crdma_params.memory_limit;
+    crdma_status_t status = CRDMA_OK;
+
+    if (0 == size) {
+        const bool one_host = ompi_process_info.num_local_peers + 1
+                              >= (int) ompi_process_info.num_procs;
+
+        /* Address space only where pages are committed when touched; between hosts a network
+         * adapter may pin all of it. */
+        size = one_host && CRDMA_TRANSPORT_UCP != crdma_params.transport ? 1024 * MIB : 256 * MIB;
+    }
+    if (NULL == slab) {
+        status = crdma_slab_create(size, &slab);
+    }
+    if (CRDMA_OK == status) {
+        *out = slab;
+    }
+    return status;
+}
+
+static void forget(int i)
+{
+    crdma_peer_t *peer = peers[i];
+
+    if (NULL != peer->map) {
+        crdma_shm_detach(peer);
+    } else if (NULL != peer->endpoint) {
+        crdma_ucp_detach(peer);
+    }
+    free(peer);
+    peers[i] = peers[--npeers];
+}
+
+static crdma_peer_t *find(uint64_t cookie, bool direct)
+{
+    for (int i = 0; i < npeers; ++i) {
+        if (peers[i]->cookie == cookie && direct == (NULL != peers[i]->map)) {
+            ++peers[i]->refs;
+            return peers[i];
+        }
+    }
+    return NULL;
+}
+
+/* A new entry; it is not in the table yet. */
+static crdma_peer_t *new_peer(uint64_t cookie)
+{
+    crdma_peer_t *peer;
+
+    for (int i = npeers - 1; 0 <= i; --i) {
+        if (0 == peers[i]->refs && NULL != peers[i]->map && !crdma_shm_alive(peers[i])) {
+            forget(i);
+        }
+    }
+    if (npeers == capacity) {
+        const int more = 0 == capacity ? 16 : 2 * capacity;
+        crdma_peer_t **grown = realloc(peers, (size_t) more * sizeof(*peers));
+
+        if (NULL == grown) {
+            return NULL;
+        }
+        peers = grown;
+        capacity = more;
+    }
+    peer = calloc(1, sizeof(*peer));
+    if (NULL != peer) {
+        peer->cookie = cookie;
+        peer->refs = 1;
+    }
+    return peer;
+}
+
+crdma_status_t coll_rdma_context_direct_peer(const coll_rdma_card_t *card, crdma_peer_t **out)
+{
+    crdma_peer_t *peer = find(card->shm.cookie, true);
+    crdma_status_t status;
+
+    if (NULL == peer) {
+        peer = new_peer(card->shm.cookie);
+        if (NULL == peer) {
+            return CRDMA_ERR_NOMEM;
+        }
+        status = crdma_shm_attach(peer, &card->shm);
+        if (CRDMA_OK != status) {
+            free(peer);
+            return status;
+        }
+        peers[npeers++] = peer;
+    }
+    *out = peer;
+    return CRDMA_OK;
+}
+
+crdma_status_t coll_rdma_context_remote_peer(uint64_t cookie, const void *ucp_card, size_t len,
+                                             crdma_peer_t **out)
+{
+    crdma_peer_t *peer = find(cookie, false);
+    crdma_status_t status;
+
+    if (NULL == peer) {
+        peer = new_peer(cookie);
+        if (NULL == peer) {
+            return CRDMA_ERR_NOMEM;
+        }
+        status = crdma_ucp_attach(peer, ucp_card, len);
+        if (CRDMA_OK != status) {
+            free(peer);
+            return status;
+        }
+        peers[npeers++] = peer;
+    }
+    *out = peer;
+    return CRDMA_OK;
+}
+
+void coll_rdma_context_release_peer(crdma_peer_t *peer)
+{
+    if (NULL != peer) {
+        --peer->refs;
+    }
+}
+
+static int progress(void)
+{
+    return crdma_ucp_transport()->progress();
+}
+
+crdma_status_t coll_rdma_context_open_remote(void)
+{
+    crdma_status_t status;
+
+    if (remote_open) {
+        return CRDMA_OK;
+    }
+    status = crdma_ucp_open(slab);
+    if (CRDMA_OK == status) {
+        crdma_log(CRDMA_LOG_SETUP, "between hosts: %s", crdma_ucp_describe());
+        remote_open = true;
+        /* Puts may need the target's progress (CRDMA_CAP_TARGET_PROGRESS). */
+        opal_progress_register(progress);
+    }
+    return status;
+}
+
+void coll_rdma_context_close(void)
+{
+    coll_rdma_context_lock();
+    if (remote_open) {
+        opal_progress_unregister(progress);
+        crdma_ucp_close();
+        remote_open = false;
+    }
+    crdma_group_reap_all();
+    while (0 < npeers) {
+        forget(npeers - 1);
+    }
+    free(peers);
+    peers = NULL;
+    capacity = 0;
+    crdma_slab_destroy(slab);
+    slab = NULL;
+    coll_rdma_context_unlock();
+}

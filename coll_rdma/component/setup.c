@@ -1,0 +1,375 @@
+/*
+ * Setting up a communicator, at its first blocking collective:
+ *
+ *   1. allgather of cards (the lower module's)
+ *   2. each rank attaches the peers on its host
+ *   3. agreement (allreduce MIN): is everybody able, all on one host, is shared memory usable
+ *      everywhere, can everybody copy from its neighbours
+ *   4. if some ranks are on different hosts: the cards of the transport between hosts, and a second
+ *      agreement
+ *
+ * Whatever one rank cannot do, all learn in 3 or 4, so they decline together. While it runs
+ * the communicator's functions are the lower module's: its collectives may be built
+ * from one another, and must not come back to us.
+ */
+#include "coll_rdma/component/coll_rdma.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "coll_rdma/component/coll_rdma_card.h"
+#include "coll_rdma/transport/ucp.h"
+#include "ompi/runtime/ompi_rte.h"
+
+/* The four functions that we own, exchanged with what lies below and back. */
+static void use_lower(coll_rdma_module_t *module, ompi_communicator_t *comm)
+{
+#define USE(name)                                              \
+    comm->c_coll->coll_##name = module->lower.name;            \
+    comm->c_coll->coll_##name##_module = module->lower.name##_module
+    USE(allreduce);
+    USE(barrier);
+    USE(bcast);
+    USE(reduce);
+#undef USE
+}
+
+static void use_ours(coll_rdma_module_t *module, ompi_communicator_t *comm)
+{
+#define USE(name)                                          \
+    comm->c_coll->coll_##name = module->super.coll_##name; \
+    comm->c_coll->coll_##name##_module = &module->super
+    USE(allreduce);
+    USE(barrier);
+    USE(bcast);
+    USE(reduce);
+#undef USE
+}
+
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+    return (hash ^ value) * 0x9e3779b97f4a7c15u;
+}
+
+static uint64_t hash_parameters(void)
+{
+    uint64_t hash = 1;
+
+    hash = mix(hash, sizeof(coll_rdma_card_t));
+    hash = mix(hash, (uint64_t) crdma_params.transport);
+    hash = mix(hash, (uint64_t) crdma_params.ll_max);
+    hash = mix(hash, (uint64_t) crdma_params.block_size);
+    hash = mix(hash, (uint64_t) crdma_params.block_count);
+    hash = mix(hash, (uint64_t) crdma_params.rendezvous);
+    hash = mix(hash, crdma_params.rendezvous_min);
+    hash = mix(hash, crdma_params.sequence_start);
+    return hash;
+}
+
+static bool is_oversubscribed(void)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return 0 < processors && ompi_process_info.num_local_peers + 1 > processors;
+}
+
+/* What the set-up of one communicator needs on the way. */
+typedef struct setup {
+    int rank, size;
+    crdma_slab_t *slab;
+    crdma_group_t *group;
+    coll_rdma_card_t *cards;
+    crdma_peer_t **peers;
+    crdma_addr_t *regions;
+    int *node;
+    int nnodes;
+    bool ok;         /* this rank */
+    bool need_remote;
+    bool shm_ok;
+    bool cma;
+    const char *reason; /* why not, if !ok */
+} setup_t;
+
+static void setup_free(setup_t *s)
+{
+    free(s->cards);
+    free(s->peers);
+    free(s->regions);
+    free(s->node);
+}
+
+static void fail(setup_t *s, const char *reason)
+{
+    if (s->ok) {
+        s->ok = false;
+        s->reason = reason;
+    }
+}
+
+static void prepare(setup_t *s, ompi_communicator_t *comm)
+{
+    const size_t n = (size_t) s->size;
+    const char *complaint = crdma_params_check(&crdma_params);
+    coll_rdma_card_t *mine;
+    char name[32];
+
+    s->cards = calloc(n, sizeof(*s->cards));
+    s->peers = calloc(n, sizeof(*s->peers));
+    s->regions = calloc(n, sizeof(*s->regions));
+    s->node = calloc(n, sizeof(*s->node));
+    if (NULL == s->cards || NULL == s->peers || NULL == s->regions || NULL == s->node) {
+        return;
+    }
+    s->ok = true;
+    if (NULL != complaint) {
+        static bool said;
+
+        if (!said && 0 == ompi_process_info.my_local_rank) {
+            crdma_log(CRDMA_LOG_ERROR, "%s; coll/rdma is not used", complaint);
+        }
+        said = true;
+        fail(s, complaint);
+    } else if (CRDMA_OK != coll_rdma_context_slab(&s->slab)) {
+        fail(s, "no preregistered memory");
+    } else {
+        snprintf(name, sizeof(name), "cid %u", (unsigned) ompi_comm_get_local_cid(comm));
+        if (CRDMA_OK != crdma_group_begin(s->slab, s->rank, s->size, name, &s->group)) {
+            fail(s, "no preregistered memory left (coll_rdma_memory_limit)");
+        }
+    }
+    mine = &s->cards[s->rank];
+    if (s->ok) {
+        crdma_shm_card_fill(s->slab, &mine->shm);
+        mine->region = s->group->region_addr;
+    }
+    if (0 < coll_rdma_ranks_per_host) {
+        mine->shm.host = mix(mine->shm.host, 1 + (uint64_t) (s->rank / coll_rdma_ranks_per_host));
+    }
+    mine->parameters = hash_parameters();
+    mine->ok = s->ok;
+}
+
+/* Steps 2 and the local half of 3. */
+static void attach_direct(setup_t *s)
+{
+    const coll_rdma_card_t *mine = &s->cards[s->rank];
+
+    s->shm_ok = s->cma = true;
+    for (int r = 0; r < s->size; ++r) {
+        const coll_rdma_card_t *card = &s->cards[r];
+        int first = 0;
+
+        if (!card->ok) {
+            fail(s, "another rank declined");
+            return;
+        }
+        if (card->parameters != mine->parameters) {
+            fail(s, "ranks have different values of coll_rdma parameters");
+            return;
+        }
+        s->regions[r] = card->region;
+        while (s->cards[first].shm.host != card->shm.host) {
+            ++first;
+        }
+        s->node[r] = first == r ? s->nnodes++ : s->node[first];
+        if (r == s->rank) {
+            continue;
+        }
+        if (card->shm.host != mine->shm.host || CRDMA_TRANSPORT_UCP == crdma_params.transport) {
+            s->need_remote = true;
+        } else if (CRDMA_OK != coll_rdma_context_direct_peer(card, &s->peers[r])) {
+            s->shm_ok = false;
+        } else if (!s->peers[r]->cma) {
+            s->cma = false;
+        }
+    }
+    if (s->need_remote && CRDMA_TRANSPORT_SHM == crdma_params.transport) {
+        fail(s, "ranks are on several hosts and coll_rdma_transport is shm");
+    }
+    if (!s->shm_ok && CRDMA_TRANSPORT_SHM == crdma_params.transport) {
+        fail(s, "the memory of a rank on this host cannot be mapped");
+    }
+}
+
+/* The minimum over all ranks, through the lower module. */
+static int agree(coll_rdma_module_t *module, ompi_communicator_t *comm, int *values, int n)
+{
+    return module->lower.allreduce(MPI_IN_PLACE, values, n, MPI_INT, MPI_MIN, comm,
+                                   module->lower.allreduce_module);
+}
+
+/* Step 4: everybody's card of the transport between hosts. */
+static int attach_remote(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t *comm)
+{
+    coll_rdma_lower_t *lower = &module->lower;
+    int *lengths = calloc(2 * (size_t) s->size, sizeof(*lengths));
+    int *offsets = NULL == lengths ? NULL : lengths + s->size;
+    const void *mine = "";
+    char *all = NULL;
+    size_t len = 0, total = 0;
+    int ret, my_length, memory_ok = NULL != lengths;
+
+    coll_rdma_context_lock();
+    if (CRDMA_OK != coll_rdma_context_open_remote() || CRDMA_OK != crdma_ucp_card(&mine, &len)) {
+        fail(s, "the transport between hosts (ucp) cannot be used");
+        len = 0;
+    }
+    coll_rdma_context_unlock();
+
+    ret = agree(module, comm, &memory_ok, 1);
+    if (OMPI_SUCCESS != ret || !memory_ok) {
+        fail(s, "no memory");
+        free(lengths);
+        return ret;
+    }
+    my_length = (int) len;
+    ret = lower->allgather(&my_length, 1, MPI_INT, lengths, 1, MPI_INT, comm,
+                           lower->allgather_module);
+    if (OMPI_SUCCESS != ret) {
+        free(lengths);
+        return ret;
+    }
+    for (int r = 0; r < s->size; ++r) {
+        offsets[r] = (int) total;
+        total += (size_t) lengths[r];
+    }
+    all = malloc(total + 1);
+    memory_ok = NULL != all && total < INT32_MAX;
+    ret = agree(module, comm, &memory_ok, 1);
+    if (OMPI_SUCCESS == ret && memory_ok) {
+        ret = lower->allgatherv((void *) (uintptr_t) mine, my_length, MPI_BYTE, all, lengths,
+                                offsets, MPI_BYTE, comm, lower->allgatherv_module);
+    } else {
+        fail(s, "no memory");
+    }
+    if (OMPI_SUCCESS == ret && s->ok) {
+        coll_rdma_context_lock();
+        for (int r = 0; r < s->size; ++r) {
+            if (r == s->rank || NULL != s->peers[r]) {
+                continue;
+            }
+            if (0 == lengths[r]
+                || CRDMA_OK
+                       != coll_rdma_context_remote_peer(s->cards[r].shm.cookie, all + offsets[r],
+                                                        (size_t) lengths[r], &s->peers[r])) {
+                fail(s, "a rank on another host cannot be reached by ucp");
+                break;
+            }
+        }
+        coll_rdma_context_unlock();
+    }
+    free(all);
+    free(lengths);
+    return ret;
+}
+
+static void drop_peers(setup_t *s)
+{
+    coll_rdma_context_lock();
+    for (int r = 0; NULL != s->peers && r < s->size; ++r) {
+        coll_rdma_context_release_peer(s->peers[r]);
+        s->peers[r] = NULL;
+    }
+    coll_rdma_context_unlock();
+}
+
+static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t *comm)
+{
+    enum { OK, ONE_HOST, SHM, CMA, ALONE, NFLAGS };
+    int flags[NFLAGS];
+    int ret;
+
+    coll_rdma_context_lock();
+    prepare(s, comm);
+    coll_rdma_context_unlock();
+    if (NULL == s->node) {
+        return OMPI_ERR_OUT_OF_RESOURCE; /* not even room for the cards: nothing to agree with */
+    }
+    ret = module->lower.allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, s->cards,
+                                  (int) sizeof(*s->cards), MPI_BYTE, comm,
+                                  module->lower.allgather_module);
+    if (OMPI_SUCCESS != ret) {
+        return ret;
+    }
+    coll_rdma_context_lock();
+    attach_direct(s);
+    coll_rdma_context_unlock();
+
+    flags[OK] = s->ok;
+    flags[ONE_HOST] = !s->need_remote;
+    flags[SHM] = s->shm_ok;
+    flags[CMA] = s->cma;
+    flags[ALONE] = !is_oversubscribed();
+    ret = agree(module, comm, flags, NFLAGS);
+    if (OMPI_SUCCESS != ret || !flags[OK]) {
+        fail(s, "another rank declined");
+        return ret;
+    }
+    if (!flags[SHM]) {
+        drop_peers(s); /* somebody cannot map its neighbour: nobody uses shared memory */
+    }
+    if (!flags[ONE_HOST] || !flags[SHM]) {
+        int ok;
+
+        ret = attach_remote(s, module, comm);
+        if (OMPI_SUCCESS != ret) {
+            return ret;
+        }
+        ok = s->ok;
+        ret = agree(module, comm, &ok, 1);
+        if (OMPI_SUCCESS != ret || !ok) {
+            fail(s, "another rank declined");
+            return ret;
+        }
+    }
+    if (CRDMA_OK
+        != crdma_group_finish(s->group,
+                              &(crdma_group_config_t) {.peers = s->peers,
+                                                       .regions = s->regions,
+                                                       .node = s->node,
+                                                       .nnodes = s->nnodes,
+                                                       .cma = flags[CMA],
+                                                       .oversubscribed = !flags[ALONE]})) {
+        fail(s, "no memory");
+    }
+    flags[OK] = s->ok;
+    ret = agree(module, comm, flags, 1);
+    if (OMPI_SUCCESS == ret && !flags[OK]) {
+        fail(s, "another rank declined");
+    }
+    return ret;
+}
+
+int coll_rdma_setup(coll_rdma_module_t *module, ompi_communicator_t *comm)
+{
+    setup_t s = {.rank = ompi_comm_rank(comm), .size = ompi_comm_size(comm)};
+    int ret;
+
+    use_lower(module, comm);
+    ret = exchange(&s, module, comm);
+    use_ours(module, comm);
+    if (OMPI_SUCCESS == ret && s.ok) {
+        module->group = s.group;
+        module->state = COLL_RDMA_READY;
+        crdma_log(CRDMA_LOG_SETUP, "%s (%s): rank %d/%d ready, %d node%s, %s%s%s", s.group->name,
+                  comm->c_name, s.rank, s.size, s.nnodes, 1 == s.nnodes ? "" : "s",
+                  s.group->all_direct ? "shm" : "shm and ucp",
+                  SIZE_MAX != s.group->rndv_direct.min ? "" : ", no rendezvous within the host",
+                  s.group->oversubscribed ? ", more ranks than processors" : "");
+    } else {
+        module->state = COLL_RDMA_DECLINED;
+        if (OMPI_SUCCESS == ret) {
+            crdma_log(CRDMA_LOG_SETUP, "cid %u (%s): rank %d/%d declines: %s",
+                      (unsigned) ompi_comm_get_local_cid(comm), comm->c_name, s.rank, s.size,
+                      s.reason);
+        }
+        drop_peers(&s);
+        coll_rdma_context_lock();
+        crdma_group_free(s.group);
+        coll_rdma_context_unlock();
+    }
+    setup_free(&s);
+    return ret;
+}

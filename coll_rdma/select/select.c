@@ -1,0 +1,143 @@
+/*
+ * Built-in rules, and the parameters that override them.
+ *
+ * On one host a notification costs the same to any number of peers, and what counts is how often a
+ * rank must wait: one round with everybody (K = N - 1) up to a size at which N - 1 copies cost
+ * more than another round. Large messages: every rank reduces its own part of all inputs
+ * once (reduce-scatter + allgather, K = N - 1), so that all cores work and no byte is read twice.
+ */
+#include "coll_rdma/select/select.h"
+
+#include "coll_rdma/base/params.h"
+
+/* One host. Above this size a broadcast is pipelined in segments if there are inner ranks. */
+#define BCAST_FLAT_RANKS 8
+#define SEGMENT (128 * 1024)
+/* Bytes up to which one round with everybody wins, by number of ranks: N * bytes is what a rank
+ * reads. */
+#define ONE_SHOT_TOTAL (16 * 1024)
+
+static void select_shm(const crdma_select_args_t *a, crdma_choice_t *c)
+{
+    const int all = a->size - 1;
+
+    switch (a->coll) {
+    case CRDMA_BCAST:
+        c->alg = CRDMA_ALG_TREE;
+        c->degree = a->size <= BCAST_FLAT_RANKS || a->oversubscribed ? all : 4;
+        if (a->bytes > SEGMENT && c->degree != all) {
+            c->segment = SEGMENT;
+        }
+        break;
+    case CRDMA_REDUCE:
+        if (a->bytes * (size_t) a->size <= 4 * ONE_SHOT_TOTAL) {
+            c->alg = CRDMA_ALG_TREE;
+            c->degree = all;
+        } else {
+            c->alg = CRDMA_ALG_RSAG;
+            c->degree = all;
+        }
+        break;
+    case CRDMA_ALLREDUCE:
+        c->alg = a->bytes * (size_t) all <= ONE_SHOT_TOTAL ? CRDMA_ALG_EXCHANGE : CRDMA_ALG_RSAG;
+        c->degree = all;
+        break;
+    default:
+        c->alg = CRDMA_ALG_EXCHANGE;
+        c->degree = all;
+        break;
+    }
+}
+
+/* Between hosts: latency decides, so few rounds; the paper found K = 3 best up to 1 KB. */
+static void select_net(const crdma_select_args_t *a, int ranks, crdma_choice_t *c)
+{
+    const int few = ranks - 1 < 3 ? ranks - 1 : 3;
+
+    switch (a->coll) {
+    case CRDMA_BCAST:
+        c->alg = a->bytes <= SEGMENT || ranks <= 2 ? CRDMA_ALG_TREE : CRDMA_ALG_SCATTER_ALLGATHER;
+        c->degree = few;
+        break;
+    case CRDMA_REDUCE:
+        c->alg = a->bytes <= SEGMENT || ranks <= 2 ? CRDMA_ALG_TREE : CRDMA_ALG_RSAG;
+        c->degree = few;
+        break;
+    case CRDMA_ALLREDUCE:
+        c->alg = a->bytes <= 4096 ? CRDMA_ALG_EXCHANGE : CRDMA_ALG_RSAG;
+        c->degree = few;
+        break;
+    default:
+        c->alg = CRDMA_ALG_EXCHANGE;
+        c->degree = few;
+        break;
+    }
+}
+
+static bool two_levels(const crdma_select_args_t *a)
+{
+    const bool possible = a->nnodes > 1 && a->nnodes < a->size && (!a->ordered || a->consecutive);
+
+    return possible && CRDMA_LEVELS_OFF != crdma_params.two_level;
+}
+
+/* Inside nodes a two-level schedule uses trees; among leaders what the network likes. */
+static void select_two_levels(const crdma_select_args_t *a, crdma_choice_t *c)
+{
+    crdma_choice_t net = *c;
+
+    select_net(a, a->nnodes, &net);
+    c->levels = 2;
+    c->inter_alg = net.alg;
+    c->inter_degree = net.degree;
+    c->alg = CRDMA_BARRIER == a->coll ? CRDMA_ALG_EXCHANGE : CRDMA_ALG_TREE;
+    c->degree = (a->size + a->nnodes - 1) / a->nnodes - 1;
+    if (CRDMA_BCAST == a->coll || CRDMA_REDUCE == a->coll) {
+        c->inter_alg = CRDMA_ALG_TREE;
+    }
+    if (a->bytes > SEGMENT) {
+        c->segment = SEGMENT;
+    }
+}
+
+void crdma_select(const crdma_select_args_t *a, crdma_choice_t *c)
+{
+    const int alg = crdma_params.algorithm[a->coll];
+    const int degree = crdma_params.degree[a->coll];
+
+    *c = (crdma_choice_t) {.levels = 1, .inter_degree = 1};
+    if (two_levels(a)) {
+        select_two_levels(a, c);
+    } else if (1 == a->nnodes && a->all_direct) {
+        select_shm(a, c);
+    } else {
+        select_net(a, a->size, c);
+    }
+    if (CRDMA_ALG_AUTO != alg
+        && !(a->ordered && CRDMA_ALG_RING == (crdma_alg_t) alg)) {
+        if (2 == c->levels) {
+            c->inter_alg = (crdma_alg_t) alg;
+        } else {
+            c->alg = (crdma_alg_t) alg;
+        }
+    }
+    if (0 != degree) {
+        if (2 == c->levels) {
+            c->inter_degree = degree;
+        } else {
+            c->degree = degree;
+        }
+    }
+    if (c->degree < 1) {
+        c->degree = 1;
+    }
+    if (c->degree > a->size - 1) {
+        c->degree = a->size - 1;
+    }
+    if (CRDMA_ALG_CHAIN == c->alg && a->bytes > SEGMENT) {
+        c->segment = SEGMENT;
+    }
+    if (0 != crdma_params.segment_size) {
+        c->segment = crdma_params.segment_size;
+    }
+}
