@@ -24,6 +24,7 @@
 #include "coll_rdma/kernels/reduce_ops.h"
 
 #if defined(__clang__)
+#pragma clang diagnostic ignored "-Wpass-failed" /* some loops stay scalar, which is fine */
 #define CRDMA_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define CRDMA_INDEPENDENT _Pragma("GCC ivdep")
@@ -56,12 +57,14 @@ CRDMA_INLINE void crdma_clear_nothing(void *p)
     (void)p;
 }
 
+/* clang-format off */
 #define CRDMA_CLEAR_PADDING(p)                                                                     \
-    _Generic(*(p), crdma_ldb_t                                                                     \
-             : crdma_clear_ldb, crdma_ldb_int_t                                                    \
-             : crdma_clear_ldb, crdma_cldb_t                                                       \
-             : crdma_clear_cldb, default                                                           \
-             : crdma_clear_nothing)(p)
+    _Generic(*(p),                                                                                 \
+        crdma_ldb_t: crdma_clear_ldb,                                                              \
+        crdma_ldb_int_t: crdma_clear_ldb,                                                          \
+        crdma_cldb_t: crdma_clear_cldb,                                                            \
+        default: crdma_clear_nothing)(p)
+/* clang-format on */
 
 #define CRDMA_LOOP(expression)                                                                     \
     CRDMA_INDEPENDENT                                                                              \

@@ -28,9 +28,11 @@
 #include <stdint.h>
 
 #ifdef __CUDACC__
-#define CRDMA_INLINE static __host__ __device__ __forceinline__
+#define CRDMA_INLINE           static __host__ __device__ __forceinline__
+#define CRDMA_LONG_DOUBLE(...) /* device code would treat it as double */
 #else
-#define CRDMA_INLINE static inline __attribute__((always_inline))
+#define CRDMA_INLINE           static inline __attribute__((always_inline))
+#define CRDMA_LONG_DOUBLE(...) __VA_ARGS__
 #endif
 
 /* ---- 1. element types ---- */
@@ -50,7 +52,7 @@ CRDMA_SCALAR_TYPE(i32, int32_t)
 CRDMA_SCALAR_TYPE(i64, int64_t)
 CRDMA_SCALAR_TYPE(f32, float)
 CRDMA_SCALAR_TYPE(f64, double)
-CRDMA_SCALAR_TYPE(ldb, long double)
+CRDMA_LONG_DOUBLE(CRDMA_SCALAR_TYPE(ldb, long double))
 
 #define CRDMA_STRUCT_TYPE(tag, first_type, first, second_type, second)                             \
     typedef struct __attribute__((packed, may_alias)) {                                            \
@@ -64,14 +66,14 @@ CRDMA_SCALAR_TYPE(ldb, long double)
 
 CRDMA_COMPLEX_TYPE(cf32, float)
 CRDMA_COMPLEX_TYPE(cf64, double)
-CRDMA_COMPLEX_TYPE(cldb, long double)
+CRDMA_LONG_DOUBLE(CRDMA_COMPLEX_TYPE(cldb, long double))
 
 CRDMA_PAIR_TYPE(float_int, float, int)
 CRDMA_PAIR_TYPE(double_int, double, int)
 CRDMA_PAIR_TYPE(long_int, long, int)
 CRDMA_PAIR_TYPE(2int, int, int)
 CRDMA_PAIR_TYPE(short_int, short, int)
-CRDMA_PAIR_TYPE(ldb_int, long double, int)
+CRDMA_LONG_DOUBLE(CRDMA_PAIR_TYPE(ldb_int, long double, int))
 CRDMA_PAIR_TYPE(2float, float, float)
 CRDMA_PAIR_TYPE(2double, double, double)
 
@@ -115,7 +117,7 @@ CRDMA_INTEGER_OPS(u64, i64, uint64_t)
 
 CRDMA_FLOAT_OPS(f32)
 CRDMA_FLOAT_OPS(f64)
-CRDMA_FLOAT_OPS(ldb)
+CRDMA_LONG_DOUBLE(CRDMA_FLOAT_OPS(ldb))
 
 /*
  * Complex products follow ISO C (Annex G): the schoolbook formula, and where it gives NaN for both
@@ -177,7 +179,7 @@ CRDMA_FLOAT_OPS(ldb)
 
 CRDMA_COMPLEX_OPS(cf32, f32, f)
 CRDMA_COMPLEX_OPS(cf64, f64, )
-CRDMA_COMPLEX_OPS(cldb, ldb, l)
+CRDMA_LONG_DOUBLE(CRDMA_COMPLEX_OPS(cldb, ldb, l))
 
 /* The index of the better value; of equal values, the lower index. */
 #define CRDMA_PAIR_OP(op, tag, better)                                                             \
@@ -199,7 +201,7 @@ CRDMA_PAIR_OPS(double_int)
 CRDMA_PAIR_OPS(long_int)
 CRDMA_PAIR_OPS(2int)
 CRDMA_PAIR_OPS(short_int)
-CRDMA_PAIR_OPS(ldb_int)
+CRDMA_LONG_DOUBLE(CRDMA_PAIR_OPS(ldb_int))
 CRDMA_PAIR_OPS(2float)
 CRDMA_PAIR_OPS(2double)
 
@@ -223,16 +225,16 @@ CRDMA_PAIR_OPS(2double)
     CRDMA_INTEGER_KERNELS(X, u64, i64)                                                             \
     CRDMA_FLOAT_KERNELS(X, f32)                                                                    \
     CRDMA_FLOAT_KERNELS(X, f64)                                                                    \
-    CRDMA_FLOAT_KERNELS(X, ldb)                                                                    \
+    CRDMA_LONG_DOUBLE(CRDMA_FLOAT_KERNELS(X, ldb))                                                 \
     CRDMA_COMPLEX_KERNELS(X, cf32)                                                                 \
     CRDMA_COMPLEX_KERNELS(X, cf64)                                                                 \
-    CRDMA_COMPLEX_KERNELS(X, cldb)                                                                 \
+    CRDMA_LONG_DOUBLE(CRDMA_COMPLEX_KERNELS(X, cldb))                                              \
     CRDMA_PAIR_KERNELS(X, float_int)                                                               \
     CRDMA_PAIR_KERNELS(X, double_int)                                                              \
     CRDMA_PAIR_KERNELS(X, long_int)                                                                \
     CRDMA_PAIR_KERNELS(X, 2int)                                                                    \
     CRDMA_PAIR_KERNELS(X, short_int)                                                               \
-    CRDMA_PAIR_KERNELS(X, ldb_int)                                                                 \
+    CRDMA_LONG_DOUBLE(CRDMA_PAIR_KERNELS(X, ldb_int))                                              \
     CRDMA_PAIR_KERNELS(X, 2float)                                                                  \
     CRDMA_PAIR_KERNELS(X, 2double)
 
@@ -273,7 +275,7 @@ CRDMA_PAIR_OPS(2double)
     CRDMA_INTEGER_ROWS(X, UINT64, u64, u64)                                                        \
     CRDMA_FLOAT_ROWS(X, FLOAT, f32)                                                                \
     CRDMA_FLOAT_ROWS(X, DOUBLE, f64)                                                               \
-    CRDMA_FLOAT_ROWS(X, LDOUBLE, ldb)                                                              \
+    CRDMA_LONG_DOUBLE(CRDMA_FLOAT_ROWS(X, LDOUBLE, ldb))                                           \
     CRDMA_BITWISE_ROWS(X, BYTE, u8)                                                                \
     CRDMA_LOGICAL_ROWS(X, BOOL, u8)                                                                \
     CRDMA_LOGICAL_ROWS(X, LOGICAL1, u8)                                                            \
@@ -282,13 +284,13 @@ CRDMA_PAIR_OPS(2double)
     CRDMA_LOGICAL_ROWS(X, LOGICAL8, u64)                                                           \
     CRDMA_ARITHMETIC_ROWS(X, CFLOAT, cf32)                                                         \
     CRDMA_ARITHMETIC_ROWS(X, CDOUBLE, cf64)                                                        \
-    CRDMA_ARITHMETIC_ROWS(X, CLDOUBLE, cldb)                                                       \
+    CRDMA_LONG_DOUBLE(CRDMA_ARITHMETIC_ROWS(X, CLDOUBLE, cldb))                                    \
     CRDMA_PAIR_ROWS(X, FLOAT_INT, float_int)                                                       \
     CRDMA_PAIR_ROWS(X, DOUBLE_INT, double_int)                                                     \
     CRDMA_PAIR_ROWS(X, LONG_INT, long_int)                                                         \
     CRDMA_PAIR_ROWS(X, 2INT, 2int)                                                                 \
     CRDMA_PAIR_ROWS(X, SHORT_INT, short_int)                                                       \
-    CRDMA_PAIR_ROWS(X, LDOUBLE_INT, ldb_int)                                                       \
+    CRDMA_LONG_DOUBLE(CRDMA_PAIR_ROWS(X, LDOUBLE_INT, ldb_int))                                    \
     CRDMA_PAIR_ROWS(X, 2FLOAT, 2float)                                                             \
     CRDMA_PAIR_ROWS(X, 2DOUBLE, 2double)
 

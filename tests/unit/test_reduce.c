@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "coll_rdma/device/host_reduce.h"
-#include "reduce_oracle.h"
+#include "tests/unit/reduce_oracle.h"
 
 enum {
     MAX_SRC = 17,
@@ -80,9 +80,10 @@ static void place(const void **src, size_t bytes, unsigned shift)
 static void check_call(crdma_reduce_fn_t fn, const char *what, unsigned char *dst,
                        const void *const *src, int nsrc, size_t bytes, size_t count)
 {
-    static const unsigned char untouched[GUARD] = {0};
-    memset(dst - GUARD, 0, GUARD);
-    memset(dst + bytes, 0, GUARD);
+    unsigned char untouched[GUARD];
+    memset(untouched, 0xa5, GUARD);
+    memcpy(dst - GUARD, untouched, GUARD);
+    memcpy(dst + bytes, untouched, GUARD);
     fn(dst, src, nsrc, count);
     if (0 != memcmp(dst, expected[nsrc - 1], bytes)) {
         size_t i = 0;
