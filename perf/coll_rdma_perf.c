@@ -237,12 +237,13 @@ static void print_line(const struct run *run, size_t bytes, const struct result 
     const struct perf_options *o = &run->options;
 
     if (PERF_BARRIER == o->collective) {
-        printf("%*.2f", WIDTH - 1, r->average);
+        printf("%*.*f", WIDTH - 1, o->decimals, r->average);
     } else {
-        printf("%-10zu%*.2f", bytes, WIDTH, r->average);
+        printf("%-10zu%*.*f", bytes, WIDTH, o->decimals, r->average);
     }
     if (o->full) {
-        printf("%*.2f%*.2f%12ld", WIDTH, r->lowest, WIDTH, r->highest, run->iterations);
+        printf("%*.*f%*.*f%12ld", WIDTH, o->decimals, r->lowest, WIDTH, o->decimals, r->highest,
+               run->iterations);
     }
     if (o->validate) {
         printf("%*s", WIDTH, 0 == r->failures ? "Pass" : "Fail");

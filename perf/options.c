@@ -30,6 +30,7 @@ static const char *const help_text =
     "  -R            the root moves by one rank with every iteration\n"
     "  -S            report the slowest rank of each iteration (with -f: average, minimum\n"
     "                and maximum over the iterations) instead of averages over ranks\n"
+    "  -p DIGITS     decimals of a latency (default 2, as OSU)\n"
     "  -t TYPE       char, byte, int8, uint8, int16, uint16, int, unsigned, long, uint64,\n"
     "                float, double (default: char for bcast, float for reductions)\n"
     "  -o OP         sum, prod, min, max, land, lor, lxor, band, bor, bxor (default sum)\n"
@@ -110,6 +111,7 @@ static bool count_parse(const char *text, long lowest, long *value)
 static bool take(struct perf_options *options, int letter, char *message, size_t size)
 {
     const char *wants = NULL;
+    long decimals = 2;
 
     switch (letter) {
     case 'm':
@@ -126,6 +128,12 @@ static bool take(struct perf_options *options, int letter, char *message, size_t
         if (!count_parse(optarg, 0, &options->warmup)) {
             wants = "a number of at least 0";
         }
+        break;
+    case 'p':
+        if (!count_parse(optarg, 0, &decimals) || decimals > 9) {
+            wants = "a number from 0 to 9";
+        }
+        options->decimals = (int)decimals;
         break;
     case 'M':
         if (!perf_size_parse(optarg, &options->memory)) {
@@ -220,12 +228,13 @@ enum perf_parse perf_options_parse(struct perf_options *options, int argc, char 
     options->min_bytes = 1;
     options->max_bytes = 1 << 20;
     options->warmup = -1;
+    options->decimals = 2;
     options->memory = 512u << 20;
     options->op = perf_op_find("sum");
     opterr = 0;
     for (;;) {
         /* '-': the collective is delivered as the value of "option" 1, wherever it stands */
-        int letter = getopt(argc, argv, "-m:i:x:M:t:o:d:fcbDRSh");
+        int letter = getopt(argc, argv, "-m:i:x:p:M:t:o:d:fcbDRSh");
 
         if (-1 == letter) {
             break;

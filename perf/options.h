@@ -17,6 +17,7 @@ struct perf_options {
     size_t max_bytes;
     long iterations; /* per size; 0 = by size */
     long warmup;     /* per size; -1 = by size */
+    int decimals;    /* of a latency */
     size_t memory;   /* upper bound for a buffer, bytes */
     bool full;       /* minimum, maximum and iterations columns */
     bool validate;
