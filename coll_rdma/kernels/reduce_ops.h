@@ -95,8 +95,8 @@ CRDMA_PAIR_TYPE(2double, double, double)
     CRDMA_ORDERED_OPS(utag)                                                                        \
     CRDMA_ORDERED_OPS(itag)                                                                        \
     CRDMA_OP(sum, utag, (wide)a + (wide)b)                                                         \
-    CRDMA_OP(prod, utag, (wide)a *(wide)b)                                                         \
-    CRDMA_OP(band, utag, a &b)                                                                     \
+    CRDMA_OP(prod, utag, ((wide)a * (wide)b))                                                      \
+    CRDMA_OP(band, utag, (a & b))                                                                  \
     CRDMA_OP(bor, utag, a | b)                                                                     \
     CRDMA_OP(bxor, utag, a ^ b)                                                                    \
     CRDMA_OP(land, utag, (a != 0) & (b != 0))                                                      \
@@ -108,7 +108,7 @@ CRDMA_INTEGER_OPS(u16, i16, uint32_t)
 CRDMA_INTEGER_OPS(u32, i32, uint32_t)
 CRDMA_INTEGER_OPS(u64, i64, uint64_t)
 
-/* left_nan is the right operand to use beside a: b, or a itself when a is NaN. */
+/* crdma_left_nan_<tag>(a, b) is the right operand to use beside a: b, or a itself when a is NaN. */
 #define CRDMA_FLOAT_OPS(tag)                                                                       \
     CRDMA_ORDERED_OPS(tag)                                                                         \
     CRDMA_OP(left_nan, tag, a != a ? a : b)                                                        \
