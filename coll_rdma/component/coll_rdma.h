@@ -109,6 +109,16 @@ static inline bool coll_rdma_serves(coll_rdma_module_t *module, ompi_communicato
     return OMPI_SUCCESS == *error && COLL_RDMA_READY == module->state;
 }
 
+/* A number for messages: the communicator's local id. */
+static inline unsigned coll_rdma_cid(ompi_communicator_t *comm)
+{
+#if CRDMA_OMPI_MAJOR >= 5
+    return (unsigned) ompi_comm_get_local_cid(comm);
+#else
+    return (unsigned) ompi_comm_get_cid(comm);
+#endif
+}
+
 /* run.c: choose, trace, run. `ordered`: operands must be combined in rank order. */
 int coll_rdma_run(coll_rdma_module_t *module, crdma_coll_t coll, int root, bool ordered,
                   crdma_op_args_t *args, crdma_op_id_t op, crdma_type_id_t type);

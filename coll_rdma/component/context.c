@@ -14,7 +14,7 @@
 #include "coll_rdma/component/coll_rdma_card.h"
 #include "coll_rdma/transport/shm.h"
 #include "coll_rdma/transport/ucp.h"
-#include "ompi/runtime/ompi_rte.h"
+#include "opal/util/proc.h"
 #include "opal/runtime/opal_progress.h"
 
 #define MIB ((size_t) 1 << 20)
@@ -43,8 +43,8 @@ crdma_status_t coll_rdma_context_slab(crdma_slab_t **out)
     crdma_status_t status = CRDMA_OK;
 
     if (0 == size) {
-        const bool one_host = ompi_process_info.num_local_peers + 1
-                              >= (int) ompi_process_info.num_procs;
+        const bool one_host = (int) opal_process_info.num_local_peers + 1
+                              >= ompi_comm_size(&ompi_mpi_comm_world.comm);
 
         /* Address space only where pages are committed when touched; between hosts a network
          * adapter may pin all of it. */

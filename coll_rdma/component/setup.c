@@ -21,7 +21,7 @@
 
 #include "coll_rdma/component/coll_rdma_card.h"
 #include "coll_rdma/transport/ucp.h"
-#include "ompi/runtime/ompi_rte.h"
+#include "opal/util/proc.h"
 
 /* The four functions that we own, exchanged with what lies below and back. */
 static void use_lower(coll_rdma_module_t *module, ompi_communicator_t *comm)
@@ -72,7 +72,7 @@ static bool is_oversubscribed(void)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
 
-    return 0 < processors && ompi_process_info.num_local_peers + 1 > processors;
+    return 0 < processors && opal_process_info.num_local_peers + 1 > processors;
 }
 
 /* What the set-up of one communicator needs on the way. */
@@ -126,7 +126,7 @@ static void prepare(setup_t *s, ompi_communicator_t *comm)
     if (NULL != complaint) {
         static bool said;
 
-        if (!said && 0 == ompi_process_info.my_local_rank) {
+        if (!said && 0 == opal_process_info.my_local_rank) {
             crdma_log(CRDMA_LOG_ERROR, "%s; coll/rdma is not used", complaint);
         }
         said = true;
@@ -134,7 +134,7 @@ static void prepare(setup_t *s, ompi_communicator_t *comm)
     } else if (CRDMA_OK != coll_rdma_context_slab(&s->slab)) {
         fail(s, "no preregistered memory");
     } else {
-        snprintf(name, sizeof(name), "cid %u", (unsigned) ompi_comm_get_local_cid(comm));
+        snprintf(name, sizeof(name), "cid %u", coll_rdma_cid(comm));
         if (CRDMA_OK != crdma_group_begin(s->slab, s->rank, s->size, name, &s->group)) {
             fail(s, "no preregistered memory left (coll_rdma_memory_limit)");
         }
@@ -362,7 +362,7 @@ int coll_rdma_setup(coll_rdma_module_t *module, ompi_communicator_t *comm)
         module->state = COLL_RDMA_DECLINED;
         if (OMPI_SUCCESS == ret) {
             crdma_log(CRDMA_LOG_SETUP, "cid %u (%s): rank %d/%d declines: %s",
-                      (unsigned) ompi_comm_get_local_cid(comm), comm->c_name, s.rank, s.size,
+                      coll_rdma_cid(comm), comm->c_name, s.rank, s.size,
                       s.reason);
         }
         drop_peers(&s);
