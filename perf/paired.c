@@ -20,6 +20,7 @@
 #define DIRTY_BYTES   (1u << 20) /* a dirty batch's payloads stay in the writer's L2 cache */
 #define VERIFY_CALLS  6          /* per communicator and size */
 #define CACHE_LINE    64u
+#define LATE_TRIES    6 /* each doubles a window that too many samples missed */
 
 static MPI_Comm unserved(const struct paired_options *options)
 {
@@ -254,6 +255,7 @@ static long most_calls(const struct paired *p)
 static void find_batch(struct paired *p)
 {
     long most = most_calls(p);
+    int tries = 0;
 
     p->batch = 1;
     for (;;) {
@@ -264,6 +266,9 @@ static void find_batch(struct paired *p)
             times[1] = sample(p, p->plain, repeat);
         }
         slowest(p, times, 2);
+        if (!isfinite(times[0] + times[1]) && tries++ < LATE_TRIES) {
+            continue;
+        }
         faster = times[0] < times[1] ? times[0] : times[1];
         if (faster >= p->options.batch_ns || p->batch >= most) {
             break;
@@ -343,12 +348,29 @@ static void evaluate(struct paired *p, double *times, struct paired_result *resu
     result->plain_us = perf_median_of(plain, 2 * kept);
     result->ratio = perf_median_of(ratio, kept);
     result->self = perf_median_of(self, kept);
+    if (kept > 0) { /* both sorted by now */
+        result->quiet = perf_quantile(served, 2 * kept, 0.1) / perf_quantile(plain, 2 * kept, 0.1);
+    }
+}
+
+/* Measure the groups; the samples, slowest rank's, known to all ranks. */
+static void collect(struct paired *p, double *times, struct paired_result *result)
+{
+    int64_t begin = perf_now();
+
+    for (long g = 0; g < result->groups; g++) {
+        group(p, g, times + g * GROUP);
+        if (over_time(p, begin, g + 1)) {
+            result->groups = g + 1;
+        }
+    }
+    slowest(p, times, (int)(result->groups * GROUP));
 }
 
 int paired_measure(struct paired *p, size_t bytes, struct paired_result *result)
 {
     double *times;
-    int64_t begin;
+    int tries = 0;
 
     p->bytes = bytes;
     p->stride = 0;
@@ -361,23 +383,21 @@ int paired_measure(struct paired *p, size_t bytes, struct paired_result *result)
     result->verified = verify(p, p->served);
     result->verified &= verify(p, p->plain);
     (void)verify(p, p->other);
-    find_batch(p);
-    result->groups = find_groups(p);
-    result->batch = p->batch;
-
-    times = malloc((size_t)result->groups * (GROUP + 6) * sizeof(*times));
-    if (NULL == times) {
-        return -1;
-    }
-    begin = perf_now();
-    for (long g = 0; g < result->groups; g++) {
-        group(p, g, times + g * GROUP);
-        if (over_time(p, begin, g + 1)) {
-            result->groups = g + 1;
+    do {
+        find_batch(p);
+        result->groups = find_groups(p);
+        result->batch = p->batch;
+        times = malloc((size_t)result->groups * (GROUP + 6) * sizeof(*times));
+        if (NULL == times) {
+            return -1;
         }
-    }
-    slowest(p, times, (int)(result->groups * GROUP));
-    evaluate(p, times, result);
-    free(times);
+        collect(p, times, result);
+        evaluate(p, times, result);
+        free(times);
+        if (2 * result->late <= result->groups) {
+            break;
+        }
+        p->options.window_ns *= 2.0;
+    } while (tries++ < LATE_TRIES);
     return 0;
 }

@@ -7,6 +7,8 @@
  * two ratios of such a group is one observation, the result is the median over
  * groups. Two communicators that are both unserved are compared in the same way
  * in between: their ratio says how far from 1 a ratio can be by chance (A/A).
+ * When other work keeps interrupting the ranks, medians of long samples drown; the
+ * *quiet* ratio, that of both sides' lower deciles, survives longer.
  *
  * Batches. One call on two ranks can take 0.2 us, the clock 0.03 us and the skew
  * of a starting barrier as much as the call; so enough calls share one start. That
@@ -62,6 +64,7 @@ struct paired_result {
     struct perf_median plain_us;
     struct perf_median ratio; /* served / plain */
     struct perf_median self;  /* other / plain */
+    double quiet;             /* served / plain, of the times that a tenth stays below */
     long batch;
     long groups;
     long late; /* groups dropped because a rank missed the agreed instant */
