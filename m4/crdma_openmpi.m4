@@ -6,8 +6,8 @@
 # Sets  MPICC OMPI_INFO
 #       MPI_CPPFLAGS MPI_LIBS      for MPI programs
 #       OMPI_CPPFLAGS OMPI_LIBS    for the component (internal headers, libopen-pal)
-#       OMPI_BINDIR OMPI_PKGLIBDIR directories of that Open MPI
-#       OMPI_MAJOR                 for env.sh
+#       OMPI_VERSION               for the module file
+#       PMIX_COMPONENTDIR          for env.sh: where PMIx keeps its own components (5.0)
 
 AC_DEFUN([CRDMA_OPENMPI], [
     AC_ARG_WITH([mpi],
@@ -66,14 +66,10 @@ AC_DEFUN([CRDMA_OPENMPI], [
     AC_DEFINE_UNQUOTED([CRDMA_OMPI_MAJOR], [$crdma_major], [Open MPI built for: major number])
     AC_DEFINE_UNQUOTED([CRDMA_OMPI_MINOR], [$crdma_minor], [Open MPI built for: minor number])
     AC_DEFINE_UNQUOTED([CRDMA_OMPI_RELEASE], [$crdma_release], [Open MPI built for: release number])
-    OMPI_MAJOR=$crdma_major
-    AC_SUBST([OMPI_MAJOR])
+    OMPI_VERSION=$crdma_ompi_version
+    AC_SUBST([OMPI_VERSION])
 
     CRDMA_OMPI_PATH([crdma_ompi_incdir], [incdir])
-    CRDMA_OMPI_PATH([OMPI_BINDIR], [bindir])
-    CRDMA_OMPI_PATH([OMPI_PKGLIBDIR], [pkglibdir])
-    AC_SUBST([OMPI_BINDIR])
-    AC_SUBST([OMPI_PKGLIBDIR])
 
     AC_MSG_CHECKING([for Open MPI's internal headers])
     AS_IF([test -r "$crdma_ompi_incdir/openmpi/ompi/mca/coll/coll.h"],
@@ -86,10 +82,15 @@ AC_DEFUN([CRDMA_OPENMPI], [
     OMPI_CPPFLAGS="-I$crdma_ompi_incdir/openmpi -I$crdma_ompi_incdir"
     OMPI_LIBS="$MPI_LIBS -lopen-pal"
 
+    PMIX_COMPONENTDIR=
     AS_IF([test "$crdma_major" -ge 5],
         [PKG_CHECK_MODULES([PMIX], [pmix],
-            [OMPI_CPPFLAGS="$OMPI_CPPFLAGS $PMIX_CFLAGS"],
+            [OMPI_CPPFLAGS="$OMPI_CPPFLAGS $PMIX_CFLAGS"
+             crdma_pmixdir=`$PKG_CONFIG --variable=libdir pmix`/pmix
+             AS_IF([test -d "$crdma_pmixdir"], [PMIX_COMPONENTDIR=$crdma_pmixdir])],
             [AC_MSG_ERROR([pmix.h, which Open MPI 5.0's headers include, was not found: install libpmix-dev])])])
+
+    AC_SUBST([PMIX_COMPONENTDIR])
 
     crdma_save_CPPFLAGS=$CPPFLAGS
     crdma_save_CFLAGS=$CFLAGS
