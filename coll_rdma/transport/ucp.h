@@ -1,0 +1,54 @@
+/*
+ * The transport over UCP: peers on other hosts, on any network that UCX drives.
+ *
+ * A process opens UCP once, tells others its card (opaque bytes), and attaches a
+ * peer by that peer's card. An endpoint is connected by the first operation on it.
+ * All functions may be called from any thread.
+ */
+#ifndef CRDMA_TRANSPORT_UCP_H
+#define CRDMA_TRANSPORT_UCP_H
+
+#include "coll_rdma/transport/transport.h"
+
+/* How put_flagged keeps the flag behind its payload. AUTO decides by UCX version and endpoint
+ * (ucp_order.c); the others are for tests and take effect at the next crdma_ucp_open. */
+typedef enum crdma_ucp_order {
+    CRDMA_UCP_ORDER_AUTO = 0,
+    CRDMA_UCP_ORDER_WEAK,     /* per-transport fence: one lane carries both */
+    CRDMA_UCP_ORDER_FLUSH,    /* the flag follows when the payload is known to have arrived */
+    CRDMA_UCP_ORDER_EP_BASED, /* UCX's own per-endpoint fence */
+    CRDMA_UCP_ORDER_MESSAGE,  /* payload and flag in one active message where they fit */
+    CRDMA_UCP_ORDER_NONE,     /* no order at all: must be caught by the tests */
+    CRDMA_UCP_ORDER_REVERSED  /* flag first: must be caught by the tests */
+} crdma_ucp_order_t;
+
+extern crdma_ucp_order_t crdma_ucp_force_order;
+
+/* Open UCX and register the slab. Calling it again is harmless. CRDMA_ERR_UNSUPPORTED: built
+ * without UCX, or this UCX cannot serve; CRDMA_ERR_TRANSPORT: no usable device. One line on
+ * stderr says why. The slab must outlive crdma_ucp_close. */
+crdma_status_t crdma_ucp_open(crdma_slab_t *slab);
+
+/* Drain what was put, for a bounded time (about two seconds if peers are dead or stuck), and
+ * give everything back. Peers that are still attached become unusable. */
+void crdma_ucp_close(void);
+
+/* The bytes by which others attach this process; valid until crdma_ucp_close. */
+crdma_status_t crdma_ucp_card(const void **card, size_t *len);
+
+/* Make `peer` a remote peer: sets cookie, transport and endpoint. The endpoint of a process
+ * outlives detach, so that attaching it again costs nothing. */
+crdma_status_t crdma_ucp_attach(crdma_peer_t *peer, const void *card, size_t len);
+void crdma_ucp_detach(crdma_peer_t *peer);
+
+/* False once the peer is known to be gone: UCX reported it, or its process on this host has
+ * ended. What was pending towards it has then failed with CRDMA_ERR_PEER. Costs a system call. */
+bool crdma_ucp_alive(const crdma_peer_t *peer);
+
+/* The operations, see transport.h. NULL in a build without UCX. */
+const crdma_transport_t *crdma_ucp_transport(void);
+
+/* One line for reports: UCX version and ordering mode, e.g. "UCX 1.13.1, order weak". */
+const char *crdma_ucp_describe(void);
+
+#endif
