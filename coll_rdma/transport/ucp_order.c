@@ -128,18 +128,16 @@ static bool transport_listed(const char *list, const char *name)
 }
 
 /* An endpoint with error handling uses a transport only if that claims to report a dead peer;
- * shared memory does when told to. (An option of a transport that is not in use makes UCX complain,
- * hence the look at the list.) */
+ * shared memory does when told to. (UCX offers the value to every transport, and complains if
+ * none has such an option: hence the look at the list.) */
 static void allow_shared_memory(ucp_config_t *config)
 {
     char list[512];
 
     config_value(config, "TLS", list, sizeof(list));
-    if (transport_listed(list, "posix") && NULL == getenv("UCX_POSIX_ERROR_HANDLING")) {
-        (void)set_option(config, "POSIX_ERROR_HANDLING", "y");
-    }
-    if (transport_listed(list, "sysv") && NULL == getenv("UCX_SYSV_ERROR_HANDLING")) {
-        (void)set_option(config, "SYSV_ERROR_HANDLING", "y");
+    if (transport_listed(list, "posix") || transport_listed(list, "sysv")
+        || transport_listed(list, "xpmem")) {
+        (void) set_option(config, "MM_ERROR_HANDLING", "y");
     }
 }
 
