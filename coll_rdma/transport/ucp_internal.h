@@ -1,0 +1,135 @@
+/*
+ * What the files of the UCP transport share.
+ *
+ *   ucp.c           the process: context, worker, slab registration, card, progress, close
+ *   ucp_endpoint.c  one peer process: connection on demand, keys, failure
+ *   ucp_ops.c       put, get, expose
+ *   ucp_order.c     which UCX version gets which ordering of payload and flag
+ *
+ * Invariants
+ * 1. One lock covers UCX (the worker is asked for "serialized" use only) and all state below, so
+ *    an entry point costs one lock and callbacks, which UCX runs inside our calls, need none.
+ * 2. A callback never calls UCX: what it finds to do is queued and done at the top of progress().
+ * 3. An operation record lives until UCX has completed every request that names it. The caller's
+ *    tx is let go earlier: when the source may be reused and the flag is on its way, or
+ *    at once when the peer has failed (then tx is NULL and UCX may complete the record later).
+ */
+#ifndef CRDMA_TRANSPORT_UCP_INTERNAL_H
+#define CRDMA_TRANSPORT_UCP_INTERNAL_H
+
+#include <pthread.h>
+#include <sys/types.h>
+#include <ucp/api/ucp.h>
+
+#include "coll_rdma/transport/ucp.h"
+
+typedef struct crdma_ucp_endpoint crdma_ucp_endpoint_t;
+typedef struct crdma_ucp_op crdma_ucp_op_t;
+
+/* An unpacked key, see the note on caching in ucp_endpoint.c. */
+typedef struct crdma_ucp_rkey {
+    struct crdma_ucp_rkey *next; /* most recently used first */
+    ucp_rkey_h handle;
+    int users;      /* operations in flight */
+    bool slab_like; /* same memory domains as the peer's slab: same lane, same order */
+    uint32_t length;
+    uint8_t bytes[];
+} crdma_ucp_rkey_t;
+
+struct crdma_ucp_endpoint {
+    crdma_ucp_endpoint_t *next;
+    uint64_t cookie;
+    uint64_t base; /* of the slab in the peer's address space */
+    uint64_t size;
+    pid_t pid; /* 0: another host */
+    bool failed;
+    bool closable;          /* has UCX's error handling, so that it can be closed by force */
+    bool settling, settled; /* connected both ways: UCX changes no lane any more */
+    bool emulated;          /* no real remote write: the peer's CPU stores what we put */
+    bool messages;          /* active messages were sent since the last drain */
+    ucp_ep_h ep;            /* NULL until the first operation */
+    ucp_rkey_h slab_rkey;
+    crdma_ucp_op_t *inflight;
+    crdma_ucp_rkey_t *rkeys;
+    int nrkeys;
+    uint32_t address_length, key_length;
+    uint8_t bytes[]; /* worker address, then packed slab key */
+};
+
+/* What an active message carries besides its payload. */
+typedef struct crdma_ucp_message {
+    crdma_addr_t dst;
+    crdma_addr_t flag_dst; /* 0: no flag */
+    uint64_t flag;
+} crdma_ucp_message_t;
+
+enum crdma_ucp_step { CRDMA_UCP_STEP_NONE = 0, CRDMA_UCP_STEP_FLAG, CRDMA_UCP_STEP_SETTLED };
+
+struct crdma_ucp_op {
+    crdma_ucp_op_t *next, *previous; /* in endpoint->inflight; next also in free and todo lists */
+    crdma_ucp_op_t *todo;
+    crdma_ucp_endpoint_t *endpoint;
+    crdma_tx_t *tx;
+    crdma_ucp_rkey_t *rkey;
+    int requests;                /* UCX requests that name this record, + 1 while issuing */
+    bool source_busy;            /* the payload's request is under way */
+    bool flag_due;               /* the flag has not been issued yet */
+    enum crdma_ucp_step step;    /* what progress() has to do after the flush */
+    crdma_ucp_message_t message; /* flag and flag_dst are used by every mode */
+};
+
+typedef struct crdma_ucp_state {
+    pthread_mutex_t lock;
+    bool open;
+    crdma_slab_t *slab;
+    ucp_context_h context;
+    ucp_worker_h worker;
+    ucp_mem_h slab_memory;
+    void *card;
+    size_t card_length;
+    crdma_ucp_order_t order; /* of puts; MESSAGE is chosen per endpoint on top of it */
+    bool use_messages, only_messages;
+    char description[96];
+    crdma_ucp_endpoint_t *endpoints;
+    crdma_ucp_op_t *free_ops;
+    struct crdma_ucp_chunk *chunks; /* memory of the operation records */
+    crdma_ucp_op_t *todo_first, **todo_last;
+    bool reap; /* some endpoint failed and wants closing */
+} crdma_ucp_state_t;
+
+extern crdma_ucp_state_t crdma_ucp_state;
+
+/* ucp_order.c: set the configuration for this version and decide the order of puts. */
+crdma_status_t crdma_ucp_order_configure(ucp_config_t *config, unsigned major, unsigned minor,
+                                         crdma_ucp_order_t *order);
+const char *crdma_ucp_order_name(crdma_ucp_order_t order);
+
+/* ucp_endpoint.c */
+crdma_status_t crdma_ucp_connect(crdma_ucp_endpoint_t *endpoint);
+crdma_status_t crdma_ucp_rkey_get(crdma_ucp_endpoint_t *endpoint, const crdma_exposed_t *exposed,
+                                  crdma_ucp_rkey_t **rkey);
+void crdma_ucp_rkey_put(crdma_ucp_rkey_t *rkey);
+void crdma_ucp_endpoint_fail(crdma_ucp_endpoint_t *endpoint);
+void crdma_ucp_endpoint_settled(crdma_ucp_endpoint_t *endpoint);
+void crdma_ucp_endpoints_reap(void);
+void crdma_ucp_endpoints_check(void);
+void crdma_ucp_endpoints_close(void);
+
+/* ucp_ops.c */
+crdma_status_t crdma_ucp_status(const crdma_ucp_endpoint_t *endpoint, ucs_status_t status);
+void crdma_ucp_tx_finish(crdma_ucp_op_t *op, crdma_status_t status);
+void crdma_ucp_todo_run(void);
+void crdma_ucp_ops_release(void);
+ucs_status_t crdma_ucp_message_receive(void *arg, const void *header, size_t header_length,
+                                       void *data, size_t length, const ucp_am_recv_param_t *param);
+/* Start a flush whose end is seen as endpoint->settled or, in a drain, as 0 == *pending. */
+void crdma_ucp_settle(crdma_ucp_endpoint_t *endpoint);
+void crdma_ucp_drain(crdma_ucp_endpoint_t *endpoint, crdma_tx_t *tx);
+
+enum { CRDMA_UCP_MESSAGE_ID = 1 };
+
+/* A word of every slab that nobody reads (page 0 is never handed out): target of the last put
+ * of a drain, whose acknowledgement shows that earlier messages were handled. */
+enum { CRDMA_UCP_SCRATCH = 4096 - 8 };
+
+#endif

@@ -1,0 +1,181 @@
+/*
+ * How a flag stays behind its payload, by UCX version.
+ *
+ * UCX has two ways to serve a put, and they order differently:
+ *
+ * - protocols v1 (default up to 1.15; there up to 1.21): a key resolves to exactly one lane of the
+ *   endpoint, either a lane with real remote writes or, if the transport has none, the lane of
+ * active messages, on which short and fragmented puts are sent in order and stored in order by the
+ * target. Two puts with the same memory domains therefore share a lane, and what a lane needs
+ *   between them is what ucp_worker_fence asks of it (InfiniBand: a fence bit and a key without
+ *   relaxed ordering for the second put; nothing for tcp and shared memory, whose streams are
+ *   in order). The weak fence is right.
+ * - protocols v2 (default since 1.16; the only ones since 1.22) pick lane and method by size: a
+ * long payload may go by a bulk lane (tcp's own put on a second connection, the kernel's
+ * cross-memory copy in pieces) while the flag goes as an active message: the flag can overtake. A
+ * weak fence between them does nothing. UCX's "auto" fence is then strong: it blocks until all
+ * endpoints are flushed. Since 1.19 a fence can be "ep_based": UCX remembers the lanes in use per
+ * endpoint and blocks only if the next put would go by another one.
+ *
+ * Hence the table. Where v1 still serves and the user has not asked for v2, we take v1: its weak
+ * fence costs nothing and never blocks. Whatever the table cannot arrange (an option is missing,
+ * the user wants v2 on a version without ep_based) ends at FLUSH, which is right everywhere: the
+ * flag is put when the flush of the payload has completed, and nothing blocks meanwhile.
+ *
+ * FENCE_MODE is always ours, because the protocol relies on it; every other UCX_* variable of the
+ * user counts.
+ */
+#include "coll_rdma/transport/ucp_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "coll_rdma/base/log.h"
+
+enum { V1 = 0, V2 = 1 };
+
+static const struct version_row {
+    unsigned minor;             /* UCX 1.minor and later, until the next row */
+    int usual;                  /* the protocols this version runs if nobody asks */
+    int wanted;                 /* those we ask for */
+    crdma_ucp_order_t order[2]; /* by the protocols that run */
+    const char *fence_mode[2];  /* value of FENCE_MODE, NULL: this version has no such option */
+} versions[] = {
+    {12, V1, V1, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_FLUSH}, {NULL, NULL}},
+    {14, V1, V1, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_FLUSH}, {"weak", "weak"}},
+    {16, V2, V1, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_FLUSH}, {"weak", "weak"}},
+    {19, V2, V2, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_EP_BASED}, {"weak", "ep_based"}},
+    {22, V2, V2, {CRDMA_UCP_ORDER_FLUSH, CRDMA_UCP_ORDER_EP_BASED}, {"weak", "ep_based"}},
+};
+
+const char *crdma_ucp_order_name(crdma_ucp_order_t order)
+{
+    static const char *const names[] = {"auto",    "weak", "flush",   "ep_based",
+                                        "message", "none", "reversed"};
+
+    return names[order];
+}
+
+static const struct version_row *find_row(unsigned major, unsigned minor)
+{
+    const struct version_row *row = NULL;
+
+    for (size_t i = 0; i < sizeof(versions) / sizeof(versions[0]); ++i) {
+        if (1 < major || versions[i].minor <= minor) {
+            row = &versions[i];
+        }
+    }
+    return row;
+}
+
+/* The value of an option as UCX has read it from its file and the environment. */
+static void config_value(const ucp_config_t *config, const char *name, char *value, size_t size)
+{
+    char *text = NULL, *line, *rest;
+    size_t length = 0;
+    FILE *stream = open_memstream(&text, &length);
+
+    value[0] = '\0';
+    if (NULL == stream) {
+        return;
+    }
+    ucp_config_print(config, stream, NULL, UCS_CONFIG_PRINT_CONFIG);
+    fclose(stream);
+    for (line = strtok_r(text, "\n", &rest); NULL != line; line = strtok_r(NULL, "\n", &rest)) {
+        size_t n = strlen(name);
+
+        if (0 == strncmp(line, "UCX_", 4) && 0 == strncmp(line + 4, name, n) &&
+            '=' == line[4 + n]) {
+            snprintf(value, size, "%s", line + 5 + n);
+            break;
+        }
+    }
+    free(text);
+}
+
+static bool set_option(ucp_config_t *config, const char *name, const char *value)
+{
+    ucs_status_t status = ucp_config_modify(config, name, value);
+
+    if (UCS_OK != status) {
+        crdma_log(CRDMA_LOG_SETUP, "UCX does not take %s=%s: %s", name, value,
+                  ucs_status_string(status));
+    }
+    return UCS_OK == status;
+}
+
+/* Does the user's list of transports include `name`, directly or by one of its groups? */
+static bool transport_listed(const char *list, const char *name)
+{
+    static const char *const groups[] = {"all", "sm", "shm", "mm"};
+    bool negated = '^' == list[0];
+    char copy[512], *word, *rest;
+    bool found = false;
+
+    if ('\0' == list[0]) {
+        return true;
+    }
+    snprintf(copy, sizeof(copy), "%s", negated ? list + 1 : list);
+    for (word = strtok_r(copy, ",", &rest); NULL != word; word = strtok_r(NULL, ",", &rest)) {
+        found |= 0 == strcmp(word, name);
+        for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); ++i) {
+            found |= 0 == strcmp(word, groups[i]);
+        }
+    }
+    return found != negated;
+}
+
+/* An endpoint with error handling uses a transport only if that claims to report a dead peer;
+ * shared memory does when told to. (UCX offers the value to every transport, and complains if
+ * none has such an option: hence the look at the list.) */
+static void allow_shared_memory(ucp_config_t *config)
+{
+    char list[512];
+
+    config_value(config, "TLS", list, sizeof(list));
+    if (transport_listed(list, "posix") || transport_listed(list, "sysv")
+        || transport_listed(list, "xpmem")) {
+        (void) set_option(config, "MM_ERROR_HANDLING", "y");
+    }
+}
+
+crdma_status_t crdma_ucp_order_configure(ucp_config_t *config, unsigned major, unsigned minor,
+                                         crdma_ucp_order_t *order)
+{
+    const struct version_row *row = find_row(major, minor);
+    crdma_ucp_order_t forced = crdma_ucp_force_order;
+    bool asked = NULL != getenv("UCX_PROTO_ENABLE");
+    char value[16];
+    int protocols;
+
+    if (NULL == row) {
+        return CRDMA_ERR_UNSUPPORTED;
+    }
+    if (!asked && row->usual != row->wanted) {
+        (void)set_option(config, "PROTO_ENABLE", V1 == row->wanted ? "n" : "y");
+    }
+    config_value(config, "PROTO_ENABLE", value, sizeof(value));
+    protocols = 0 == strcasecmp(value, "n") || 0 == strcasecmp(value, "no") ||
+                        0 == strcmp(value, "0") || 0 == strcasecmp(value, "off")
+                    ? V1
+                    : V2;
+    *order = row->order[protocols];
+
+    if (CRDMA_UCP_ORDER_EP_BASED == forced && CRDMA_UCP_ORDER_EP_BASED != *order) {
+        return CRDMA_ERR_UNSUPPORTED;
+    }
+    if (CRDMA_UCP_ORDER_AUTO != forced && CRDMA_UCP_ORDER_MESSAGE != forced) {
+        *order = forced;
+    }
+    if (NULL != row->fence_mode[protocols]) {
+        const char *mode = CRDMA_UCP_ORDER_EP_BASED == *order ? "ep_based" : "weak";
+
+        if (!set_option(config, "FENCE_MODE", mode)) {
+            *order = CRDMA_UCP_ORDER_FLUSH;
+        }
+    }
+    allow_shared_memory(config);
+    return CRDMA_OK;
+}
