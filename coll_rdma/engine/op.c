@@ -3,8 +3,9 @@
  *
  * 1. Positions are taken when a step starts; steps start in schedule order on every rank, so the
  *    n-th message sent on an edge is the n-th expected, whatever the timing.
- * 2. Sends complete in the background (`pending`). A step that writes memory first waits for the
- *    pending sends that read from it.
+ * 2. Sends complete in the background (`pending`). Before memory is written, the pending sends
+ *    that read from it are waited for. A REDUCE takes its operands before it waits: two ranks that
+ *    exchange and reduce in place each need the other to take its message first.
  * 3. A step that cannot go on returns CRDMA_AGAIN and is resumed where it was.
  * 4. After an error nothing of the group is reused: transports may still write to it.
  */
@@ -152,11 +153,14 @@ static char *locate(const crdma_op_t *op, int buf, size_t seg, int block, int n,
     return base + begin * elsize;
 }
 
-/* Invariant 2: true if a pending send still reads from [dst, dst + len). */
+/* Invariant 2: true if a pending send still reads from [dst, dst + len). (`off` grows as the
+ * chunks of a slot message go out; for other messages it is 0.) */
 static bool is_being_sent(const crdma_op_t *op, const char *dst, size_t len)
 {
     for (const crdma_send_item_t *item = op->pending; NULL != item; item = item->next) {
-        if (item->send.src < dst + len && dst < item->send.src + item->send.len) {
+        const crdma_send_t *send = &item->send;
+
+        if (send->src + send->off < dst + len && dst < send->src + send->len) {
             return true;
         }
     }
@@ -304,7 +308,7 @@ static crdma_status_t reduce_chunks(crdma_op_t *op, const crdma_step_t *step, ch
                                     const char *self, char *scratch, size_t len)
 {
     const int32_t *peers = &op->args.plan->sched->peers[step->first];
-    const size_t ll_max = op->group->geometry.ll_max;
+    const size_t stride = crdma_op_ll_stride(op);
 
     do {
         size_t n = len; /* if there is no operand but SELF */
@@ -320,7 +324,7 @@ static crdma_status_t reduce_chunks(crdma_op_t *op, const crdma_step_t *step, ch
                 op->srcs[i] = self + op->off;
                 continue;
             }
-            status = crdma_recv_peek(recv, scratch + (size_t) i * ll_max, &data, &got);
+            status = crdma_recv_peek(recv, scratch + (size_t) i * stride, &data, &got);
             if (CRDMA_OK != status) {
                 op->waiting = recv->edge;
                 return status;
@@ -338,6 +342,10 @@ static crdma_status_t reduce_chunks(crdma_op_t *op, const crdma_step_t *step, ch
             }
         }
         if (0 != n) {
+            if (NULL != op->pending && is_being_sent(op, dst + op->off, n)) {
+                op->waiting = op->pending->send.edge;
+                return CRDMA_AGAIN;
+            }
             crdma_op_combine(op, dst + op->off, op->srcs, step->npeers, n / op->args.elsize);
         }
         op->off += n;
@@ -402,7 +410,8 @@ static crdma_status_t reduce_pieces(crdma_op_t *op, const crdma_step_t *step, ch
     return CRDMA_OK;
 }
 
-/* Operands that must be fetched whole (remote rendezvous, or different protocols in one step). */
+/* Operands that must be fetched whole: remote rendezvous, different protocols in one step, or a
+ * result that overwrites what the peers are still to take. */
 static crdma_status_t reduce_gathered(crdma_op_t *op, const crdma_step_t *step, char *dst,
                                       const char *self, char *scratch, size_t len)
 {
@@ -432,10 +441,15 @@ static crdma_status_t reduce_gathered(crdma_op_t *op, const crdma_step_t *step, 
         }
         all = false;
     }
-    if (all) {
-        crdma_op_combine(op, dst, op->srcs, step->npeers, len / op->args.elsize);
+    if (!all) {
+        return CRDMA_AGAIN;
     }
-    return all ? CRDMA_OK : CRDMA_AGAIN;
+    if (NULL != op->pending && is_being_sent(op, dst, len)) {
+        op->waiting = op->pending->send.edge;
+        return CRDMA_AGAIN;
+    }
+    crdma_op_combine(op, dst, op->srcs, step->npeers, len / op->args.elsize);
+    return CRDMA_OK;
 }
 
 static crdma_status_t step_reduce(crdma_op_t *op, const crdma_step_t *step, size_t seg)
@@ -453,10 +467,6 @@ static crdma_status_t step_reduce(crdma_op_t *op, const crdma_step_t *step, size
     if (!op->started) {
         op->gather = false;
         op->whole = CRDMA_PROTOCOL_LL;
-        if (0 != len && is_being_sent(op, dst, len)) {
-            op->waiting = NULL;
-            return CRDMA_AGAIN;
-        }
         for (int i = 0, first = 1; i < step->npeers; ++i) {
             crdma_edge_t *edge = plan->edges[step->first + i];
 
@@ -469,7 +479,8 @@ static crdma_status_t step_reduce(crdma_op_t *op, const crdma_step_t *step, size
                 op->whole = op->recvs[i].protocol;
             }
             op->gather = op->gather || op->recvs[i].protocol != op->whole
-                         || (CRDMA_PROTOCOL_RNDV == op->recvs[i].protocol && edge->remote);
+                         || (CRDMA_PROTOCOL_RNDV == op->recvs[i].protocol
+                             && (edge->remote || is_being_sent(op, dst, len)));
             first = 0;
         }
         op->started = true;
@@ -481,7 +492,7 @@ static crdma_status_t step_reduce(crdma_op_t *op, const crdma_step_t *step, size
         return CRDMA_OK != status ? status : reduce_gathered(op, step, dst, self, scratch, len);
     }
     if (CRDMA_PROTOCOL_RNDV != op->whole) {
-        status = crdma_group_scratch(op->group, n * op->group->geometry.ll_max + 1, &scratch);
+        status = crdma_group_scratch(op->group, n * crdma_op_ll_stride(op), &scratch);
         return CRDMA_OK != status ? status
                                   : reduce_chunks(op, step, dst, self, scratch, len);
     }

@@ -57,6 +57,12 @@ crdma_status_t crdma_op_fail(crdma_op_t *op, crdma_edge_t *edge, crdma_status_t 
 /* run_ll.c: the whole operation when every message is an LL message to a direct peer. */
 crdma_status_t crdma_op_run_ll(crdma_op_t *op);
 
+/* Bytes between the copies of two LL operands in scratch: each starts on a cache line. */
+static inline size_t crdma_op_ll_stride(const crdma_op_t *op)
+{
+    return (op->group->geometry.ll_max + CRDMA_LINE) / CRDMA_LINE * CRDMA_LINE;
+}
+
 static inline void crdma_op_combine(const crdma_op_t *op, void *dst, const void *const *src,
                                     int nsrc, size_t count)
 {

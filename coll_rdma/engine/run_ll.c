@@ -74,13 +74,13 @@ static char *part(const crdma_op_t *op, int buf, int block, int n, size_t *len)
 static crdma_status_t reduce_ll(crdma_op_t *op, const crdma_step_t *step)
 {
     const crdma_plan_t *plan = op->args.plan;
-    const size_t ll_max = op->group->geometry.ll_max;
+    const size_t stride = crdma_op_ll_stride(op);
     crdma_status_t status;
     char *scratch, *dst;
     const char *self;
     size_t len;
 
-    status = crdma_group_scratch(op->group, (size_t) step->npeers * ll_max + 1, &scratch);
+    status = crdma_group_scratch(op->group, (size_t) step->npeers * stride, &scratch);
     if (CRDMA_OK != status) {
         return crdma_op_fail(op, NULL, status);
     }
@@ -93,8 +93,8 @@ static crdma_status_t reduce_ll(crdma_op_t *op, const crdma_step_t *step)
             op->srcs[i] = self;
             continue;
         }
-        op->srcs[i] = scratch + (size_t) i * ll_max;
-        status = get_ll(op, edge, scratch + (size_t) i * ll_max, len);
+        op->srcs[i] = scratch + (size_t) i * stride;
+        status = get_ll(op, edge, scratch + (size_t) i * stride, len);
         if (CRDMA_OK != status) {
             return status;
         }
