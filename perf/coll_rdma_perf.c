@@ -20,10 +20,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LARGE_BYTES   8192 /* above: fewer iterations */
-#define PROBES        5    /* iterations that estimate how long a size takes */
-#define SIZE_SECONDS  3.0  /* aim per size when -i is not given */
-#define FEWEST        10   /* never fewer iterations than this */
+#define LARGE_BYTES   8192  /* above: fewer iterations */
+#define PROBES        5     /* iterations that estimate how long a size takes */
+#define SIZE_SECONDS  3.0   /* aim per size when -i is not given */
+#define FEWEST        10    /* never fewer iterations than this */
+#define LATECOMER_NS  20000 /* a validated barrier waits for a rank this late */
 #define WIDTH         18
 #define TITLE_VERSION "v1.0"
 
@@ -35,6 +36,7 @@ struct run {
     char *out;
     int rank;
     int ranks;
+    bool one_host;
     double *times; /* this rank's time of each iteration, ns */
     long iterations;
     long warmup;
@@ -52,11 +54,12 @@ static char *allocate(size_t bytes)
 {
     void *memory = NULL;
 
-    if (0 != posix_memalign(&memory, 4096, bytes)) {
+    if (0 == posix_memalign(&memory, 4096, bytes)) {
+        memset(memory, 0, bytes);
+    } else {
         fprintf(stderr, "coll_rdma_perf: no memory for a buffer of %zu bytes; see -M\n", bytes);
         MPI_Abort(MPI_COMM_WORLD, 1);
     }
-    memset(memory, 0, bytes);
     return memory;
 }
 
@@ -121,8 +124,7 @@ static void check(struct run *run, size_t bytes, unsigned long turn, int root)
 {
     size_t wrong;
 
-    if (PERF_BARRIER == run->options.collective ||
-        (PERF_REDUCE == run->options.collective && run->rank != root)) {
+    if (PERF_REDUCE == run->options.collective && run->rank != root) {
         return;
     }
     wrong = perf_pattern_check(&run->pattern, run->out, bytes, turn, root);
@@ -134,10 +136,19 @@ static void check(struct run *run, size_t bytes, unsigned long turn, int root)
     }
 }
 
+static void check_barrier(struct run *run, unsigned long turn, int64_t entered, int64_t left)
+{
+    if (run->one_host && !perf_barrier_held(entered, left, MPI_COMM_WORLD) &&
+        0 == run->failures++) {
+        fprintf(stderr, "coll_rdma_perf: rank %d left barrier %lu before all had entered\n",
+                run->rank, turn);
+    }
+}
+
 static void iterate(struct run *run, size_t bytes)
 {
     const struct perf_options *o = &run->options;
-    bool rewrite = o->dirty || o->validate;
+    bool rewrite = o->dirty || o->validate, barrier = PERF_BARRIER == o->collective;
     int64_t since = perf_now();
 
     for (long i = 0; i < run->warmup + run->iterations; i++) {
@@ -151,13 +162,18 @@ static void iterate(struct run *run, size_t bytes)
             prepare(run, bytes, (unsigned long)i, root);
         }
         MPI_Barrier(MPI_COMM_WORLD);
+        if (o->validate && barrier && i < run->warmup && i % run->ranks == run->rank) {
+            perf_wait_until(perf_now() + LATECOMER_NS, false);
+        }
         begin = perf_now();
         perf_call_run(&run->call, root, MPI_COMM_WORLD);
         end = perf_now();
         if (i >= run->warmup && i - run->warmup < run->iterations) {
             run->times[i - run->warmup] = (double)(end - begin);
         }
-        if (o->validate) {
+        if (o->validate && barrier) {
+            check_barrier(run, (unsigned long)i, begin, end);
+        } else if (o->validate) {
             check(run, bytes, (unsigned long)i, root);
         }
     }
@@ -246,7 +262,9 @@ static void print_line(const struct run *run, size_t bytes, const struct result 
                run->iterations);
     }
     if (o->validate) {
-        printf("%*s", WIDTH, 0 == r->failures ? "Pass" : "Fail");
+        bool checked = PERF_BARRIER != o->collective || run->one_host;
+
+        printf("%*s", WIDTH, 0 != r->failures ? "Fail" : checked ? "Pass" : "-");
     }
     if (o->bandwidth && PERF_BARRIER != o->collective) {
         double algorithm = r->average > 0.0 ? (double)bytes / r->average * 1e-3 : 0.0;
@@ -332,6 +350,7 @@ int main(int argc, char **argv)
         status = 2;
         break;
     default:
+        run.one_host = perf_one_host(MPI_COMM_WORLD);
         if (0 == run.rank) {
             print_header(&run);
         }

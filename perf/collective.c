@@ -4,7 +4,6 @@
  */
 #include "perf/collective.h"
 
-#include <stdint.h>
 #include <string.h>
 
 static const struct {
@@ -129,4 +128,26 @@ bool perf_type_allowed(enum perf_collective collective, const struct perf_type *
         return true;
     }
     return PERF_BYTES != type->kind && !(op->integers_only && PERF_FLOATING == type->kind);
+}
+
+bool perf_one_host(MPI_Comm comm)
+{
+    MPI_Comm host;
+    int here, all, everyone;
+
+    MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host);
+    MPI_Comm_size(host, &here);
+    MPI_Comm_size(comm, &all);
+    MPI_Comm_free(&host);
+    here = here == all;
+    MPI_Allreduce(&here, &everyone, 1, MPI_INT, MPI_LAND, comm);
+    return everyone;
+}
+
+bool perf_barrier_held(int64_t entered, int64_t left, MPI_Comm comm)
+{
+    int64_t last;
+
+    MPI_Allreduce(&entered, &last, 1, MPI_INT64_T, MPI_MAX, comm);
+    return left >= last;
 }

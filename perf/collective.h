@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <mpi.h>
 
 enum perf_collective {
@@ -89,6 +90,15 @@ const struct perf_type *perf_type_default(enum perf_collective collective);
 /* Whether MPI allows this type for this collective and reduction. */
 bool perf_type_allowed(enum perf_collective collective, const struct perf_type *type,
                        const struct perf_op *op);
+
+/* Whether all ranks of `comm` are on one host, whose clock they share. Collective. */
+bool perf_one_host(MPI_Comm comm);
+
+/*
+ * Whether a barrier held: no rank left before the last one had entered. `entered`
+ * and `left` are this rank's instants (ns, perf_now) on one host. Collective.
+ */
+bool perf_barrier_held(int64_t entered, int64_t left, MPI_Comm comm);
 
 static inline void perf_call_run(const struct perf_call *call, int root, MPI_Comm comm)
 {

@@ -30,6 +30,7 @@
 #include "perf/timing.h"
 
 #include <getopt.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -37,9 +38,12 @@
 #include <string.h>
 #include <mpi.h>
 
-#define APART       256 /* bytes between lines of different writers, beyond prefetch pairs */
-#define MOST_SHOT   (64u << 10)
-#define MOST_ROUNDS 100000
+#define APART           256 /* bytes between lines of different writers, beyond prefetch pairs */
+#define MOST_SHOT       (64u << 10)
+#define WARM_UP_SECONDS 2.0
+#define LIMIT_SECONDS   20.0  /* reached only when the two cores are not ours */
+#define PATIENCE        20000 /* polls: far beyond any exchange, the other rank is not running */
+#define MOST_ROUNDS     100000
 
 /* Flag and payload share a line while they fit, as a protocol would lay them out. */
 struct slot {
@@ -90,8 +94,13 @@ struct pair {
 
 static inline void await(_Atomic unsigned long *flag, unsigned long number)
 {
+    long polls = 0;
+
     /* pairs with the release store of the other rank's `post` */
     while (atomic_load_explicit(flag, memory_order_acquire) < number) {
+        if (++polls > PATIENCE) {
+            sched_yield();
+        }
     }
 }
 
@@ -178,9 +187,25 @@ static double sample(struct pair *p, const struct measure *m)
     return (double)(perf_now() - begin) / (double)p->batch;
 }
 
-/* All kinds in turn, forwards and backwards; times[kind][round], the slower rank's. */
-static void collect(struct pair *p, double *times, long rounds)
+/* Whether rank 0 finds that it has taken long enough; the same answer on both ranks. */
+static bool over_time(int64_t begin, double seconds)
 {
+    int over = (double)(perf_now() - begin) > seconds * 1e9;
+
+    MPI_Bcast(&over, 1, MPI_INT, 0, MPI_COMM_WORLD);
+    return over;
+}
+
+/*
+ * All kinds in turn, forwards and backwards, after a tenth of the rounds to warm
+ * up. times[kind * rounds + round] is the slower rank's; returns how many rounds
+ * there were, fewer than wanted if other work kept the cores busy.
+ */
+static long collect(struct pair *p, double *times, long rounds)
+{
+    int64_t begin = perf_now();
+    long done = 0;
+
     for (long round = -rounds / 10; round < rounds; round++) {
         for (size_t k = 0; k < MEASURES; k++) {
             size_t which = round % 2 ? MEASURES - 1 - k : k;
@@ -188,31 +213,39 @@ static void collect(struct pair *p, double *times, long rounds)
 
             if (round >= 0) {
                 times[which * (size_t)rounds + (size_t)round] = time;
+                done = round + 1;
             }
+        }
+        if (round < 0 && over_time(begin, WARM_UP_SECONDS)) {
+            round = -1;
+        } else if (round >= 0 && over_time(begin, LIMIT_SECONDS)) {
+            break;
         }
     }
     for (size_t k = 0; k < MEASURES; k++) {
-        MPI_Allreduce(MPI_IN_PLACE, times + k * (size_t)rounds, (int)rounds, MPI_DOUBLE, MPI_MAX,
+        MPI_Allreduce(MPI_IN_PLACE, times + k * (size_t)rounds, (int)done, MPI_DOUBLE, MPI_MAX,
                       MPI_COMM_WORLD);
     }
+    return done;
 }
 
-static void report(double *times, long rounds, long batch, bool csv)
+/* `times` has room for `rounds` samples of each kind, of which `done` were taken. */
+static void report(double *times, long rounds, long done, long batch, bool csv)
 {
     double medians[MEASURES];
-    size_t n = (size_t)rounds;
+    size_t n = (size_t)done;
 
     if (csv) {
         printf("what,bytes,low_ns,median_ns,high_ns,above_raw_ns\n");
     } else {
-        printf("# ns per operation, %ld rounds of batches of %ld, slower of two ranks\n", rounds,
+        printf("# ns per operation, %ld rounds of batches of %ld, slower of two ranks\n", done,
                batch);
         printf("%-18s %8s %10s %10s %10s %12s\n", "what", "bytes", "lowest 5%", "median", "75 %",
                "above raw");
     }
     for (size_t k = 0; k < MEASURES; k++) {
         const struct measure *m = &measures[k];
-        double *mine = times + k * n, raw;
+        double *mine = times + k * (size_t)rounds, raw;
         char above[32] = "-";
 
         perf_sort(mine, n);
@@ -286,15 +319,16 @@ int main(int argc, char **argv)
     } else {
         double *times = calloc(MEASURES * (size_t)rounds, sizeof(double));
         MPI_Win window = map(&pair);
+        long done;
 
         pair.source = calloc(1, MOST_SHOT);
         pair.target = calloc(1, MOST_SHOT);
         if (NULL == times || NULL == pair.source || NULL == pair.target) {
             MPI_Abort(MPI_COMM_WORLD, 1);
         }
-        collect(&pair, times, rounds);
+        done = collect(&pair, times, rounds);
         if (0 == pair.rank) {
-            report(times, rounds, pair.batch, csv);
+            report(times, rounds, done, pair.batch, csv);
         }
         if (pair.wrong) {
             fprintf(stderr, "flag_exchange: rank %d: a collective gave a wrong result\n",

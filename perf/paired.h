@@ -46,6 +46,7 @@ struct paired {
     MPI_Comm control; /* unserved, for everything that is not measured */
     int rank;
     int ranks;
+    bool one_host;
     bool yield; /* more ranks than cores: waiting must not keep a core */
 
     /* What is being measured. */
