@@ -11,6 +11,9 @@ int coll_rdma_allreduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t
     int ret = OMPI_SUCCESS;
 
     if (coll_rdma_serves(module, comm, &ret)) {
+        if (0 == coll_rdma_bytes(count, dtype)) {
+            return OMPI_SUCCESS; /* as the MPI layer does for count 0 */
+        }
         ret = coll_rdma_reduction_begin(module, sbuf, rbuf, count, dtype, op, true, &r);
         if (OMPI_SUCCESS == ret) {
             ret = coll_rdma_run(module, CRDMA_ALLREDUCE, 0, !ompi_op_is_commute(op), &r.args, r.op,

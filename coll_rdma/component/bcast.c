@@ -14,9 +14,13 @@ static int run(coll_rdma_module_t *module, void *buf, int count, ompi_datatype_t
 
     ompi_datatype_type_size(dtype, &elsize);
     args.count = elsize * (size_t) count;
+    if (0 == args.count) {
+        return OMPI_SUCCESS; /* MPI_Bcast returns before it gets here if count is 0: so do we, for
+                              * a rank that describes nothing by elements of size 0 */
+    }
     data = coll_rdma_contiguous(buf, (size_t) count, dtype);
     args.out = NULL != data ? data : coll_rdma_stage(module, 1, args.count);
-    if (NULL == args.out && 0 != args.count) {
+    if (NULL == args.out) {
         return OMPI_ERR_OUT_OF_RESOURCE;
     }
     if (NULL == data && is_root) {

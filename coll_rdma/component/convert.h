@@ -16,6 +16,14 @@ static inline char *coll_rdma_contiguous(const void *buf, size_t count, ompi_dat
     return (char *) (uintptr_t) buf + dtype->super.true_lb;
 }
 
+static inline size_t coll_rdma_bytes(int count, ompi_datatype_t *dtype)
+{
+    size_t elsize;
+
+    ompi_datatype_type_size(dtype, &elsize);
+    return elsize * (size_t) count;
+}
+
 /* Copy between user layout and packed bytes. OMPI_SUCCESS or an Open MPI error. */
 int coll_rdma_pack(const void *buf, size_t count, ompi_datatype_t *dtype, void *packed,
                    size_t bytes);

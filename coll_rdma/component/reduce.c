@@ -13,6 +13,9 @@ int coll_rdma_reduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *d
     int ret = OMPI_SUCCESS;
 
     if (coll_rdma_serves(module, comm, &ret)) {
+        if (0 == coll_rdma_bytes(count, dtype)) {
+            return OMPI_SUCCESS; /* as the MPI layer does for count 0 */
+        }
         ret = coll_rdma_reduction_begin(module, sbuf, rbuf, count, dtype, op, is_root, &r);
         if (OMPI_SUCCESS == ret) {
             ret = coll_rdma_run(module, CRDMA_REDUCE, root, !ompi_op_is_commute(op), &r.args, r.op,
