@@ -27,10 +27,6 @@ static const char *check_peers(const crdma_sched_t *s, const crdma_step_t *step)
         } else if (peer < 0 || peer >= s->args.size || peer == s->args.rank) {
             return "not a peer";
         }
-        /* a full comparison is quadratic: neighbours in the list catch the likely mistake */
-        if (i > 0 && peer == s->peers[step->first + i - 1]) {
-            return "a peer twice in one step";
-        }
     }
     if (selves > (CRDMA_STEP_REDUCE == step->kind)) {
         return "SELF in a message, or twice";

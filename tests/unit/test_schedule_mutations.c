@@ -42,8 +42,10 @@ static crdma_sched_t *copy_of(const crdma_sched_t *s)
     *copy = *s;
     copy->steps = calloc((size_t)s->nsteps + 1, sizeof(crdma_step_t));
     copy->peers = calloc((size_t)s->npeers + 1, sizeof(int32_t));
-    memcpy(copy->steps, s->steps, (size_t)s->nsteps * sizeof(crdma_step_t));
-    memcpy(copy->peers, s->peers, (size_t)s->npeers * sizeof(int32_t));
+    if (s->nsteps > 0) {
+        memcpy(copy->steps, s->steps, (size_t)s->nsteps * sizeof(crdma_step_t));
+        memcpy(copy->peers, s->peers, (size_t)s->npeers * sizeof(int32_t));
+    }
     return copy;
 }
 
