@@ -5,9 +5,8 @@
 
 crdma_params_t crdma_params = {
     .priority = 20,
-    .ll_max = 128,
+    .ll_max = 64,
     .block_size = 8192,
-    .block_count = 16,
     .check_interval = 200,
     .sequence_start = 1,
 };
@@ -20,9 +19,10 @@ const char *crdma_params_check(const crdma_params_t *p)
     if (p->block_size < 64 || p->block_size > (1 << 24) || 0 != p->block_size % 64) {
         return "coll_rdma_block_size must be a multiple of 64 from 64 to 16777216 bytes";
     }
-    if (p->block_count < 2 || p->block_count > 1024
-        || 0 != (p->block_count & (p->block_count - 1))) {
-        return "coll_rdma_block_count must be a power of two from 2 to 1024 blocks";
+    if (0 != p->block_count
+        && (p->block_count < 2 || p->block_count > 1024
+            || 0 != (p->block_count & (p->block_count - 1)))) {
+        return "coll_rdma_block_count must be 0 (choose) or a power of two from 2 to 1024 blocks";
     }
     if (p->check_interval < 1) {
         return "coll_rdma_check_interval must be at least 1 ms";

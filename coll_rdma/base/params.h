@@ -26,7 +26,7 @@ typedef struct crdma_params {
     int two_level;                     /* [agreed at the call] */
     int ll_max;               /* bytes of payload [agreed] */
     int block_size;           /* bytes of payload per slot block [agreed] */
-    int block_count;          /* blocks per edge, a power of two >= 2 [agreed] */
+    int block_count;          /* blocks per edge, a power of two; 0: choose [agreed] */
     size_t segment_size;      /* bytes; 0: choose [agreed at the call] */
     int rendezvous;           /* CRDMA_RNDV_* [agreed] */
     size_t rendezvous_min;    /* bytes; 0: choose [agreed] */

@@ -166,7 +166,7 @@ int coll_rdma_reduction_begin(coll_rdma_module_t *module, const void *sbuf, void
 
     ompi_datatype_type_size(dtype, &elsize);
     bytes = elsize * (size_t) count;
-    if (elsize > module->group->geometry.block_size) {
+    if (elsize > crdma_group_element_max(module->group)) {
         return OMPI_ERR_NOT_SUPPORTED;
     }
     r->op = coll_rdma_op_id(op);

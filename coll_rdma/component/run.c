@@ -46,7 +46,11 @@ static void trace(const crdma_group_t *g, const crdma_op_args_t *args, crdma_col
               CRDMA_OP_NONE != op ? crdma_op_name(op) : "", crdma_alg_name(choice->alg),
               choice->degree, levels,
               crdma_protocol_name(crdma_protocol_of(
-                  &g->geometry, remote ? &g->rndv_remote : &g->rndv_direct, message)),
+                  &g->direct,
+                  remote                  ? &g->rndv_remote
+                  : CRDMA_OP_NONE == op ? &g->rndv_bcast
+                                          : &g->rndv_reduce,
+                  message)),
               segments, direct && remote ? "shm+ucp" : remote ? "ucp" : "shm");
 }
 
@@ -76,7 +80,7 @@ int coll_rdma_run(coll_rdma_module_t *module, crdma_coll_t coll, int root, bool 
                                         .consecutive = 1 == g->nnodes || nodes_are_consecutive(g),
                                         .ordered = ordered,
                                         .bytes = args->count * args->elsize,
-                                        .rndv_min = g->rndv_direct.min};
+                                        .rndv_min = g->rndv_reduce.min};
     crdma_choice_t choice;
     crdma_plan_key_t key;
     crdma_status_t status;

@@ -24,8 +24,9 @@ typedef struct crdma_group {
     int rank, size;
     char name[32]; /* for messages: "cid 3" */
     crdma_slab_t *slab;
-    crdma_ring_geometry_t geometry;
-    crdma_rndv_mode_t rndv_direct, rndv_remote;
+    crdma_ring_geometry_t direct, remote; /* rings of direct and of remote peers */
+    crdma_rndv_mode_t rndv_bcast, rndv_reduce; /* direct peers: broadcast; reductions */
+    crdma_rndv_mode_t rndv_remote;
     crdma_peer_t **peers;   /* by rank; NULL at own rank */
     crdma_addr_t *regions;  /* by rank: where its region is in its slab */
     crdma_edge_t **edges;   /* by rank; NULL until a plan needs it */
@@ -84,9 +85,23 @@ crdma_status_t crdma_group_tmp(crdma_group_t *group, size_t size, char **buffer)
 
 /* The messages of an edge use this mode for rendezvous. */
 static inline const crdma_rndv_mode_t *crdma_group_rndv(const crdma_group_t *group,
-                                                        const crdma_edge_t *edge)
+                                                        const crdma_edge_t *edge,
+                                                        bool reduction)
 {
-    return edge->remote ? &group->rndv_remote : &group->rndv_direct;
+    return edge->remote ? &group->rndv_remote
+           : reduction  ? &group->rndv_reduce
+                        : &group->rndv_bcast;
+}
+
+/* Limits that hold for every edge: of an LL message, and of an element of a reduction, bytes. */
+static inline size_t crdma_group_ll_max(const crdma_group_t *group)
+{
+    return group->direct.ll_max;
+}
+
+static inline size_t crdma_group_element_max(const crdma_group_t *group)
+{
+    return group->direct.block_size;
 }
 
 #endif

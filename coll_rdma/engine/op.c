@@ -89,6 +89,7 @@ crdma_status_t crdma_op_start(crdma_op_t *op, const crdma_op_args_t *args)
     size_t unit;
 
     op->args = *args;
+    op->reduction = NULL != args->reducer.kernel || NULL != args->reducer.call;
     op->seq = seq;
     /* What this rank calls, for peers that wait for it (watch.c): seq last. */
     g->region->history[seq % CRDMA_HISTORY].sig = args->sig;
@@ -171,7 +172,7 @@ static bool is_being_sent(const crdma_op_t *op, const char *dst, size_t len)
  * so that the receiver copies one while the sender fills the next. */
 static size_t chunk_of(const crdma_op_t *op, size_t len)
 {
-    const size_t block = op->group->geometry.block_size;
+    const size_t block = op->group->direct.block_size;
     const size_t elsize = op->args.elsize;
     size_t chunk = len > 4096 ? (len / 2 < 4096 ? 4096 : len / 2) : len;
 
@@ -195,7 +196,7 @@ static crdma_status_t push_send(crdma_op_t *op, crdma_edge_t *edge, const char *
     } else {
         op->unused = item->next;
     }
-    crdma_send_start(&item->send, edge, crdma_group_rndv(op->group, edge), src, len,
+    crdma_send_start(&item->send, edge, crdma_group_rndv(op->group, edge, op->reduction), src, len,
                      chunk_of(op, len), op->args.sig);
     status = crdma_send_progress(&item->send);
     if (CRDMA_AGAIN == status) {
@@ -274,7 +275,7 @@ static crdma_status_t step_recv(crdma_op_t *op, const crdma_step_t *step, size_t
             size_t len;
 
             locate(op, step->dst, seg, step->dst_block + i * step->stride, step->nblocks, &len);
-            crdma_recv_start(&op->recvs[i], edge, crdma_group_rndv(op->group, edge), len,
+            crdma_recv_start(&op->recvs[i], edge, crdma_group_rndv(op->group, edge, op->reduction), len,
                              chunk_of(op, len), op->args.sig);
         }
         op->started = true;
@@ -473,7 +474,7 @@ static crdma_status_t step_reduce(crdma_op_t *op, const crdma_step_t *step, size
             if (CRDMA_SELF == peers[i]) {
                 continue;
             }
-            crdma_recv_start(&op->recvs[i], edge, crdma_group_rndv(op->group, edge), len,
+            crdma_recv_start(&op->recvs[i], edge, crdma_group_rndv(op->group, edge, op->reduction), len,
                              chunk_of(op, len), op->args.sig);
             if (first) {
                 op->whole = op->recvs[i].protocol;
@@ -584,7 +585,7 @@ crdma_status_t crdma_op_run(crdma_group_t *g, const crdma_op_args_t *args)
     if (CRDMA_OK != status) {
         return crdma_op_fail(op, NULL, status);
     }
-    if (g->all_direct && 1 == op->nseg && args->count * args->elsize <= g->geometry.ll_max) {
+    if (g->all_direct && 1 == op->nseg && args->count * args->elsize <= crdma_group_ll_max(g)) {
         return crdma_op_run_ll(op);
     }
     for (;;) {

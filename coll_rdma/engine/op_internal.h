@@ -17,6 +17,7 @@ struct crdma_op {
     crdma_op_args_t args;
     uint64_t seq;
 
+    bool reduction;   /* operands are combined */
     size_t grain;     /* elements per unit of block boundaries */
     size_t seg_count; /* elements per segment */
     size_t nseg;
@@ -60,7 +61,7 @@ crdma_status_t crdma_op_run_ll(crdma_op_t *op);
 /* Bytes between the copies of two LL operands in scratch: each starts on a cache line. */
 static inline size_t crdma_op_ll_stride(const crdma_op_t *op)
 {
-    return (op->group->geometry.ll_max + CRDMA_LINE) / CRDMA_LINE * CRDMA_LINE;
+    return (crdma_group_ll_max(op->group) + CRDMA_LINE) / CRDMA_LINE * CRDMA_LINE;
 }
 
 static inline void crdma_op_combine(const crdma_op_t *op, void *dst, const void *const *src,

@@ -12,7 +12,7 @@ static crdma_status_t put_ll(crdma_op_t *op, crdma_edge_t *edge, const char *src
 {
     const uint64_t position = edge->tx_next++;
 
-    while (!edge->open || !crdma_edge_has_credit(edge, position)) {
+    while (!edge->open || !crdma_edge_has_credit(edge, position, edge->geometry->cell_count)) {
         crdma_status_t status = crdma_edge_open(edge);
 
         if (0 > status) {

@@ -12,7 +12,7 @@ crdma_status_t crdma_edge_create(crdma_slab_t *slab, const crdma_ring_geometry_t
                                  crdma_peer_t *peer, int rank, const uint64_t *mail,
                                  crdma_addr_t mail_remote, uint64_t start, crdma_edge_t **out)
 {
-    crdma_edge_t *edge = calloc(1, sizeof(*edge) + geometry->count);
+    crdma_edge_t *edge = calloc(1, sizeof(*edge) + geometry->cell_count);
     crdma_status_t status;
     bool fresh;
 
@@ -108,10 +108,33 @@ void crdma_edge_free(crdma_slab_t *slab, crdma_edge_t *edge)
     free(edge);
 }
 
+crdma_status_t crdma_edge_give_credit(crdma_edge_t *edge)
+{
+    while (!edge->open) {
+        /* The peer has told its address before it sent what I have just read, but nothing
+         * orders the two on the way: it arrives without further action of the peer. */
+        crdma_status_t status = crdma_edge_try_open(edge);
+
+        if (0 > status) {
+            return status;
+        }
+        if (edge->remote) {
+            edge->peer->transport->progress();
+        }
+    }
+    edge->rx_credited = edge->rx_consumed;
+    __atomic_store_n(edge->credit_out, edge->rx_credited, __ATOMIC_RELEASE); /* as in the header */
+    if (edge->remote) {
+        return edge->peer->transport->put(edge->peer, edge->credit_out, edge->tx_addr,
+                                          sizeof(uint64_t), &edge->tx);
+    }
+    return CRDMA_OK;
+}
+
 crdma_status_t crdma_edge_consume_slow(crdma_edge_t *edge, uint64_t position, bool credit_now)
 {
     const crdma_ring_geometry_t *g = edge->geometry;
-    const uint64_t mask = g->count - 1;
+    const uint64_t mask = g->cell_count - 1;
 
     if (crdma_ring_needs_scrub(g, position)) {
         crdma_ring_scrub_cell(g, edge->rx_ring, position);
@@ -125,29 +148,7 @@ crdma_status_t crdma_edge_consume_slow(crdma_edge_t *edge, uint64_t position, bo
         edge->rx_consumed = position++;
     } while (0 != edge->rx_ahead[position & mask]);
 
-    if (!credit_now && edge->rx_consumed - edge->rx_credited < g->count / 2) {
-        return CRDMA_OK;
-    }
-    while (!edge->open) {
-        /* The peer has told its address before it sent what I have just read, but nothing
-         * orders the two on the way: it arrives without further action of the peer. */
-        if (CRDMA_AGAIN != crdma_edge_try_open(edge)) {
-            break;
-        }
-        if (edge->remote) {
-            edge->peer->transport->progress();
-        }
-    }
-    if (!edge->open) {
-        return CRDMA_ERR_PEER;
-    }
-    edge->rx_credited = edge->rx_consumed;
-    /* Release: my loads of the messages come before the credit that lets them be overwritten.
-     * Pairs with crdma_edge_has_credit and crdma_edge_is_consumed of the peer. */
-    __atomic_store_n(edge->credit_out, edge->rx_credited, __ATOMIC_RELEASE);
-    if (edge->remote) {
-        return edge->peer->transport->put(edge->peer, edge->credit_out, edge->tx_addr,
-                                          sizeof(uint64_t), &edge->tx);
-    }
-    return CRDMA_OK;
+    return !credit_now && edge->rx_consumed - edge->rx_credited < g->credit_every
+               ? CRDMA_OK
+               : crdma_edge_give_credit(edge);
 }

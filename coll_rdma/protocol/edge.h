@@ -10,8 +10,9 @@
  * 1. rx ring (in my slab): only the peer, except that I scrub cells whose credit I have not
  *    given yet, and the rendezvous fields of a block, which both sides update atomically.
  * 2. tx ring: only me; for a remote peer it is the shadow, a local copy that puts read from.
- * 3. A position is written only if position <= consumed + R, where `consumed` is the credit
- *    word in my rx ring, which only the peer writes, after it has read the position.
+ * 3. A position is written only if position <= consumed + R (of cells or of blocks), where
+ *    `consumed` is the credit word in my rx ring, which only the peer writes, after it has read the
+ *    position. Credits go out every block_count / 2 positions, the smaller of both halves.
  * 4. My ring returns to the slab only after the peer has put CRDMA_MAIL_LEFT into my mailbox,
  *    which is its last store for this communicator.
  */
@@ -38,7 +39,7 @@ typedef struct crdma_edge {
     uint64_t rx_next;      /* position of the next message to expect */
     uint64_t rx_consumed;  /* all positions up to this one are consumed */
     uint64_t rx_credited;  /* last value stored to credit_out */
-    uint8_t *rx_ahead;     /* R flags: consumed out of order, beyond rx_consumed */
+    uint8_t *rx_ahead;     /* cell_count flags: consumed out of order, beyond rx_consumed */
     const uint64_t *mail;  /* my mailbox entry for this peer */
     crdma_addr_t mail_remote; /* its mailbox entry for me */
     uint64_t mail_out;     /* what I have stored there */
@@ -71,15 +72,16 @@ static inline crdma_status_t crdma_edge_open(crdma_edge_t *edge)
     return edge->open ? CRDMA_OK : crdma_edge_try_open(edge);
 }
 
-/* True if `position` may be written now (invariant 3). The acquire load pairs with the release
+/* True if `position` may be written now (invariant 3); depth: cell_count or block_count. The acquire load pairs with the release
  * store of the credit: what the peer has read of the old message, it has read before. */
-static inline bool crdma_edge_has_credit(crdma_edge_t *edge, uint64_t position)
+static inline bool crdma_edge_has_credit(crdma_edge_t *edge, uint64_t position,
+                                         uint32_t depth)
 {
-    if (position <= edge->tx_consumed + edge->geometry->count) {
+    if (position <= edge->tx_consumed + depth) {
         return true;
     }
     edge->tx_consumed = __atomic_load_n(edge->credit_in, __ATOMIC_ACQUIRE);
-    return position <= edge->tx_consumed + edge->geometry->count;
+    return position <= edge->tx_consumed + depth;
 }
 
 /* True if the peer has consumed `position`. */
@@ -95,16 +97,29 @@ static inline bool crdma_edge_is_consumed(crdma_edge_t *edge, uint64_t position)
 /* Out-of-line part of crdma_edge_consume. */
 crdma_status_t crdma_edge_consume_slow(crdma_edge_t *edge, uint64_t position, bool credit_now);
 
-/* I have read `position`. Credits go out every R/2 positions, or at once if credit_now. */
+/* Store the credit for all positions up to rx_consumed (remote: put it). */
+crdma_status_t crdma_edge_give_credit(crdma_edge_t *edge);
+
+/* I have read `position`. Credits go out every credit_every positions, or at once if credit_now. */
 static inline crdma_status_t crdma_edge_consume(crdma_edge_t *edge, uint64_t position,
                                                 bool credit_now)
 {
-    if (!credit_now && position == edge->rx_consumed + 1
-        && position - edge->rx_credited < edge->geometry->count / 2
-        && !crdma_ring_needs_scrub(edge->geometry, position)
-        && 0 == edge->rx_ahead[(position + 1) & (edge->geometry->count - 1)]) {
+    const crdma_ring_geometry_t *g = edge->geometry;
+
+    if (position == edge->rx_consumed + 1 && !crdma_ring_needs_scrub(g, position)
+        && 0 == edge->rx_ahead[(position + 1) & (g->cell_count - 1)]) {
         edge->rx_consumed = position;
-        return CRDMA_OK;
+        if (!credit_now && position - edge->rx_credited < g->credit_every) {
+            return CRDMA_OK;
+        }
+        if (edge->open && !edge->remote) {
+            edge->rx_credited = position;
+            /* Release: my loads of the message come before the credit that lets it be
+             * overwritten. Pairs with crdma_edge_has_credit and _is_consumed of the peer. */
+            __atomic_store_n(edge->credit_out, position, __ATOMIC_RELEASE);
+            return CRDMA_OK;
+        }
+        return crdma_edge_give_credit(edge);
     }
     return crdma_edge_consume_slow(edge, position, credit_now);
 }

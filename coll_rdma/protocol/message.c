@@ -40,7 +40,7 @@ static crdma_status_t send_ll(crdma_send_t *send)
     crdma_edge_t *edge = send->edge;
     uint64_t *cell;
 
-    if (!crdma_edge_has_credit(edge, send->position)) {
+    if (!crdma_edge_has_credit(edge, send->position, edge->geometry->cell_count)) {
         return CRDMA_AGAIN;
     }
     cell = crdma_ring_cell(edge->geometry, edge->tx_ring, send->position);
@@ -63,7 +63,7 @@ static crdma_status_t send_slots(crdma_send_t *send)
         const uint64_t flag = send->position << 32 | n;
         crdma_slot_t *slot;
 
-        if (!crdma_edge_has_credit(edge, send->position)) {
+        if (!crdma_edge_has_credit(edge, send->position, edge->geometry->block_count)) {
             return CRDMA_AGAIN;
         }
         slot = crdma_ring_block(edge->geometry, edge->tx_ring, send->position);

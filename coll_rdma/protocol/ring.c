@@ -10,19 +10,21 @@ static size_t round_up(size_t value, size_t unit)
     return (value + unit - 1) / unit * unit;
 }
 
-void crdma_ring_geometry_init(crdma_ring_geometry_t *g, uint32_t count, uint32_t ll_max,
-                              uint32_t block_size)
+void crdma_ring_geometry_init(crdma_ring_geometry_t *g, uint32_t block_count,
+                              uint32_t ll_max, uint32_t block_size)
 {
-    g->count = count;
+    g->block_count = block_count;
+    g->cell_count = block_count > CRDMA_CELLS_MIN ? block_count : CRDMA_CELLS_MIN;
+    g->credit_every = block_count / 2; /* so that a sender of blocks is never stuck */
     g->ll_max = ll_max;
     g->block_size = block_size;
     g->cell_size = (uint32_t) round_up(crdma_ll_words(ll_max) * sizeof(uint64_t), CRDMA_LINE);
     g->block_stride = CRDMA_LINE + block_size;
     g->cells = CRDMA_LINE;
-    g->blocks = g->cells + (size_t) count * g->cell_size;
-    g->size = g->blocks + (size_t) count * g->block_stride;
+    g->blocks = g->cells + (size_t) g->cell_count * g->cell_size;
+    g->size = g->blocks + (size_t) block_count * g->block_stride;
     g->grants = 2 * g->size;
-    g->remote_size = g->grants + (size_t) count * CRDMA_GRANT_STRIDE;
+    g->remote_size = g->grants + (size_t) block_count * CRDMA_GRANT_STRIDE;
 }
 
 void crdma_ring_scrub_cell(const crdma_ring_geometry_t *g, char *ring, uint64_t position)
@@ -38,7 +40,7 @@ void crdma_ring_scrub_cell(const crdma_ring_geometry_t *g, char *ring, uint64_t 
 
 void crdma_ring_clear(const crdma_ring_geometry_t *g, char *ring, bool remote, bool fresh)
 {
-    for (uint32_t i = 0; i < (fresh ? 1 : g->count); ++i) {
+    for (uint32_t i = 0; i < (fresh ? 1 : g->cell_count); ++i) {
         crdma_ring_scrub_cell(g, ring, i);
         if (remote) {
             *(uint64_t *) (ring + crdma_ring_grant(g, i)) = crdma_ring_never(i);

@@ -2,28 +2,28 @@
  * The memory in which a rank receives the messages of one peer: its layout, and
  * the arithmetic of positions.
  *
- * Messages of an edge have consecutive 64-bit positions. Position p uses cell p % R (LL) or
- * block p % R (slot, rendezvous) of a ring of R = block_count; the sender may write position p
- * once the receiver has consumed position p - R (credits). What travels to mark a cell as
- * written is the low 32 bits of p:
+ * Messages of an edge have consecutive 64-bit positions. Position p uses cell p % R of R =
+ * cell_count (LL) or block p % R of R = block_count (slot, rendezvous); the sender may write it once
+ * the receiver has consumed position p - R (credits). Both R are powers of two. What travels to
+ * mark a cell or block as written is the low 32 bits of p:
  *
  * 1. A cell holds p only if it held p - R, p - 2R, ... before: all differ from p in the low
  *    32 bits, unless they are 2^32 apart.
  * 2. A cell could keep a mark for 2^32 positions because LL and slot messages share positions
  *    but not memory. Therefore the receiver overwrites both the LL cell and the slot
- *    header of every position p with p % 2^31 < R after it has consumed them (crdma_ring_scrub),
- *    before the credit for p goes out: every cell, once per 2^31 positions.
+ *    header of every position p with p % 2^31 < the larger R after it has consumed them
+ *    (crdma_ring_scrub_cell), before the credit for p goes out: everything, once per 2^31 positions.
  * 3. The value it writes, and the value of fresh memory, is an index other than the cell's own;
  *    since R divides 2^32, no position of this cell has it as its low bits, so it never matches.
  *
  * Layout of a ring block (all offsets multiples of 64; every line has one writer, the peer):
  *
  *   credit  | 8 B: positions of mine (as sender) that the peer has consumed
- *   cells   | R x cell_size: LL messages
- *   blocks  | R x (64 B header + block_size): slot messages and rendezvous descriptors
+ *   cells   | cell_count x cell_size: LL messages
+ *   blocks  | block_count x (64 B header + block_size): slot messages and rendezvous descriptors
  * and only for remote peers
  *   shadow  | as credit, cells, blocks: my copy of what I put into the peer's ring, source of puts
- *   grants  | R x CRDMA_GRANT_STRIDE: where the peer lets me write (rendezvous write); cleared by me
+ *   grants  | block_count x CRDMA_GRANT_STRIDE: where the peer lets me write (rendezvous write); cleared by me
  *             after use
  */
 #ifndef CRDMA_PROTOCOL_RING_H
@@ -35,10 +35,12 @@
 
 #define CRDMA_LINE 64
 #define CRDMA_GRANT_STRIDE 640
+#define CRDMA_CELLS_MIN 8
 
 /* Sizes and offsets in bytes, equal on all ranks of a communicator. */
 typedef struct crdma_ring_geometry {
-    uint32_t count;      /* R */
+    uint32_t cell_count, block_count;
+    uint32_t credit_every; /* positions consumed before a credit goes out */
     uint32_t ll_max;     /* payload of an LL cell */
     uint32_t block_size; /* payload of a block */
     uint32_t cell_size;
@@ -63,8 +65,9 @@ typedef struct crdma_slot {
 
 _Static_assert(sizeof(crdma_slot_t) == CRDMA_LINE, "a block header is one line");
 
-void crdma_ring_geometry_init(crdma_ring_geometry_t *geometry, uint32_t count, uint32_t ll_max,
-                              uint32_t block_size);
+/* cell_count is CRDMA_CELLS_MIN, or block_count if that is larger. */
+void crdma_ring_geometry_init(crdma_ring_geometry_t *geometry, uint32_t block_count,
+                              uint32_t ll_max, uint32_t block_size);
 
 /* Fill cells, headers and grants with marks that never match. Fresh memory is zero, which only
  * the positions of index 0 can match: the rest of it is not touched, so it costs no memory. */
@@ -80,24 +83,24 @@ void crdma_ring_scrub_cell(const crdma_ring_geometry_t *geometry, char *ring, ui
 
 static inline int crdma_ring_needs_scrub(const crdma_ring_geometry_t *geometry, uint64_t position)
 {
-    return (position & 0x7fffffffu) < geometry->count;
+    return (position & 0x7fffffffu) < geometry->cell_count;
 }
 
 static inline uint64_t *crdma_ring_cell(const crdma_ring_geometry_t *g, char *ring, uint64_t p)
 {
-    return (uint64_t *) (ring + g->cells + (size_t) (p & (g->count - 1)) * g->cell_size);
+    return (uint64_t *) (ring + g->cells + (size_t) (p & (g->cell_count - 1)) * g->cell_size);
 }
 
 static inline crdma_slot_t *crdma_ring_block(const crdma_ring_geometry_t *g, char *ring,
                                              uint64_t p)
 {
-    return (crdma_slot_t *) (ring + g->blocks + (size_t) (p & (g->count - 1)) * g->block_stride);
+    return (crdma_slot_t *) (ring + g->blocks + (size_t) (p & (g->block_count - 1)) * g->block_stride);
 }
 
 /* Offset of a grant in its ring: the flag (in a line of its own), then a crdma_exposed_t. */
 static inline size_t crdma_ring_grant(const crdma_ring_geometry_t *g, uint64_t p)
 {
-    return g->grants + (size_t) (p & (g->count - 1)) * CRDMA_GRANT_STRIDE;
+    return g->grants + (size_t) (p & (g->block_count - 1)) * CRDMA_GRANT_STRIDE;
 }
 
 static inline char *crdma_slot_payload(crdma_slot_t *slot)

@@ -8,14 +8,18 @@
  */
 #include "coll_rdma/select/select.h"
 
+#include <stdint.h>
+
 #include "coll_rdma/base/params.h"
 
 /* One host. Above this size a broadcast is pipelined in segments if there are inner ranks. */
 #define BCAST_FLAT_RANKS 8
 #define SEGMENT (128 * 1024)
-/* Bytes up to which one round with everybody wins, by number of ranks: N * bytes is what a rank
- * reads. */
-#define ONE_SHOT_TOTAL (16 * 1024)
+/* Bytes that a rank reads from its peers, up to which one round with everybody beats two rounds
+ * (2 ranks, rewritten and unmodified buffers). Without rendezvous they are written to blocks and
+ * read from there. */
+#define ONE_SHOT_READ (128 * 1024)
+#define ONE_SHOT_COPY (16 * 1024)
 
 static void select_shm(const crdma_select_args_t *a, crdma_choice_t *c)
 {
@@ -30,7 +34,7 @@ static void select_shm(const crdma_select_args_t *a, crdma_choice_t *c)
         }
         break;
     case CRDMA_REDUCE:
-        if (a->bytes * (size_t) a->size <= 4 * ONE_SHOT_TOTAL) {
+        if (a->bytes * (size_t) a->size <= 4 * ONE_SHOT_COPY) {
             c->alg = CRDMA_ALG_TREE;
             c->degree = all;
         } else {
@@ -39,7 +43,10 @@ static void select_shm(const crdma_select_args_t *a, crdma_choice_t *c)
         }
         break;
     case CRDMA_ALLREDUCE:
-        c->alg = a->bytes * (size_t) all <= ONE_SHOT_TOTAL ? CRDMA_ALG_EXCHANGE : CRDMA_ALG_RSAG;
+        c->alg = a->bytes * (size_t) all
+                         <= (SIZE_MAX != a->rndv_min ? ONE_SHOT_READ : ONE_SHOT_COPY)
+                     ? CRDMA_ALG_EXCHANGE
+                     : CRDMA_ALG_RSAG;
         c->degree = all;
         break;
     default:
