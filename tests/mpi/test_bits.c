@@ -73,7 +73,8 @@ static void fill(const number_t *number, uint64_t call, size_t parts, void *data
 
 static void check_bound(const number_t *number, uint64_t call, size_t parts, const void *data)
 {
-    for (size_t i = 0; i < parts && i < PERIOD; ++i) {
+    /* a sample: which element went wrong does not matter, that bits agree was checked for all */
+    for (size_t i = 0; i < parts; i += 1 + parts / 97) {
         long double sum = 0, magnitude = 0;
         double got = get_part(number, data, i);
 
@@ -194,7 +195,9 @@ int main(int argc, char **argv)
         for (size_t count = 1; count <= most; count *= 2) {
             if (count <= most / (size_t)numbers[n].parts) {
                 try_count(&numbers[n], count);
-                try_count(&numbers[n], count + count / 3 + 1);
+                if (!test_opt.quick) {
+                    try_count(&numbers[n], count + count / 3 + 1);
+                }
             }
         }
     }
