@@ -135,9 +135,9 @@ static void allow_shared_memory(ucp_config_t *config)
     char list[512];
 
     config_value(config, "TLS", list, sizeof(list));
-    if (transport_listed(list, "posix") || transport_listed(list, "sysv")
-        || transport_listed(list, "xpmem")) {
-        (void) set_option(config, "MM_ERROR_HANDLING", "y");
+    if (transport_listed(list, "posix") || transport_listed(list, "sysv") ||
+        transport_listed(list, "xpmem")) {
+        (void)set_option(config, "MM_ERROR_HANDLING", "y");
     }
 }
 
