@@ -1,18 +1,16 @@
 /*
  * The UCP transport between two processes on this host, without MPI.
  *
- *   test_ucp                          everything, for each list of transports that UCX offers here
- *   test_ucp TLS [ORDER [SCENARIO]]   part of it: TLS as in UCX_TLS or "default", ORDER a name
- * below test_ucp --latency TLS ORDER      one-way time of put_flagged by size, minimum of round
- * trips / 2
- *
- * Each scenario runs in two fresh processes (rank 0 and rank 1) that share one anonymous page: it
- * carries the cards and the turns of a barrier. A scenario that does not end within a minute has
- * failed. Exit status 77: UCX is not built in or has no usable transport.
+ * Usage: test_ucp [TLS [ORDER [SCENARIO]]]
+ *     TLS       as in UCX_TLS, or "default"; left out: each list that makes a difference here
+ *     ORDER     how the flag is kept behind the payload: a name of `orders`; left out: each
+ *     SCENARIO  one of those below, or "latency": one-way times, minimum of round trips / 2
+ * CRDMA_TEST_UCP_PUTS in the environment: flagged puts per hunt.
+ * Exit status 77: UCX is not built in or has no usable transport.
  *
  * What the scenarios would catch:
- *   hunt     a flag seen before the whole payload; the orders "none" and "reversed" show that
- *            the hunt can see it (reversed must be caught; none only breaks where puts overtake)
+ *   hunt     a flag seen before the whole payload. The broken order "reversed" shows that the
+ *            hunt would see it
  *   bulk     get, get_user, put_user_flagged up to 16 MB; keys of buffers that were freed and
  *            exposed again; thousands of operations in flight
  *   threads  entry points called by several threads at once
@@ -21,155 +19,16 @@
  *   leave    a peer that closed long before us
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "coll_rdma/transport/ucp.h"
+#include "tests/unit/ucp_pair.h"
 
-enum {
-    SKIP = 77,
-    CARD_MAX = 4096,
-    RING = 8,
-    SLOT = 65536 + 4096,
-    BULK = 1 << 20,
-    TIME_LIMIT = 60 /* s */
-};
+enum { BULK = 1 << 20 /* bytes */ };
 
-static struct shared {
-    int card_length[2];
-    char card[2][CARD_MAX];
-    int turn[2];
-    int64_t note[8];
-} * shared;
-
-static crdma_slab_t *slab;
-static crdma_addr_t ring, flags, acks, area;
-static crdma_peer_t peer;
-static int me;
-static long hunt_puts = 100000;
-static char shm_directory[] = "/dev/shm/crdma-test-XXXXXX";
-
-#define REQUIRE(what)                                                                              \
-    do {                                                                                           \
-        if (!(what)) {                                                                             \
-            fprintf(stderr, "rank %d, %s:%d: not true: %s\n", me, __FILE__, __LINE__, #what);      \
-            _exit(1);                                                                              \
-        }                                                                                          \
-    } while (0)
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void poll_once(void)
-{
-    static __thread unsigned polls;
-
-    if (0 == crdma_ucp_transport()->progress() && 0 == ++polls % 64) {
-        sched_yield();
-    }
-}
-
-static void barrier(void)
-{
-    int turn = __atomic_add_fetch(&shared->turn[me], 1, __ATOMIC_SEQ_CST);
-
-    while (__atomic_load_n(&shared->turn[1 - me], __ATOMIC_SEQ_CST) < turn) {
-        poll_once();
-    }
-}
-
-static void finish(crdma_tx_t *tx)
-{
-    while (0 < __atomic_load_n(&tx->pending, __ATOMIC_ACQUIRE)) {
-        poll_once();
-    }
-    REQUIRE(CRDMA_OK == tx->status);
-}
-
-static uint64_t read_word(crdma_addr_t addr)
-{
-    return __atomic_load_n((uint64_t *)crdma_slab_at(slab, addr), __ATOMIC_ACQUIRE);
-}
-
-static uint64_t pattern(uint64_t seq, size_t i)
-{
-    return (seq * 0x9e3779b97f4a7c15u) ^ (i * 0xc2b2ae3d27d4eb4fu);
-}
-
-static void fill(uint64_t *words, size_t bytes, uint64_t seq)
-{
-    for (size_t i = 0; i < bytes / 8; ++i) {
-        words[i] = pattern(seq, i);
-    }
-}
-
-static bool intact(const uint64_t *words, size_t bytes, uint64_t seq)
-{
-    for (size_t i = 0; i < bytes / 8; ++i) {
-        if (__atomic_load_n(&words[i], __ATOMIC_RELAXED) != pattern(seq, i)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static int set_up(void)
-{
-    const size_t size = 64u << 20;
-    const void *card;
-    size_t length;
-
-    REQUIRE(CRDMA_OK == crdma_slab_create(size, &slab));
-    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, RING * SLOT, &ring));
-    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, 4096, &flags));
-    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, 4096, &acks));
-    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, 17u << 20, &area));
-    if (CRDMA_OK != crdma_ucp_open(slab)) {
-        return SKIP;
-    }
-    REQUIRE(CRDMA_OK == crdma_ucp_open(slab));
-    REQUIRE(CRDMA_OK == crdma_ucp_card(&card, &length));
-    REQUIRE(CARD_MAX >= length);
-    memcpy(shared->card[me], card, length);
-    shared->card_length[me] = (int)length;
-    barrier();
-    REQUIRE(CRDMA_ERR_PARAM == crdma_ucp_attach(&peer, card, 7));
-    REQUIRE(CRDMA_OK ==
-            crdma_ucp_attach(&peer, shared->card[1 - me], (size_t)shared->card_length[1 - me]));
-    REQUIRE(crdma_ucp_alive(&peer));
-    return 0;
-}
-
-static void tear_down(void)
-{
-    double start;
-
-    if (NULL != peer.endpoint) { /* as when one communicator ends and the next begins */
-        crdma_ucp_detach(&peer);
-        REQUIRE(CRDMA_OK ==
-                crdma_ucp_attach(&peer, shared->card[1 - me], (size_t)shared->card_length[1 - me]));
-        crdma_ucp_detach(&peer);
-    }
-    start = now();
-    crdma_ucp_close();
-    crdma_ucp_close();
-    REQUIRE(5 > now() - start);
-    crdma_slab_destroy(slab);
-}
+static long hunt_puts = 20000;
 
 /* ---- hunt: whoever sees the flag must see the payload --------------------------------------- */
 
@@ -240,20 +99,13 @@ static void run_hunt(void)
     if (0 == me) {
         hunt_send();
     } else {
-        shared->note[0] = hunt_receive();
+        pair_shared->note[0] = hunt_receive();
     }
     barrier();
 }
 
 /* ---- bulk -------------------------------------------------------------------------------------
  */
-
-static void expose_to_peer(void *buffer, size_t size, void **handle)
-{
-    crdma_exposed_t *out = crdma_slab_at(slab, area);
-
-    REQUIRE(CRDMA_OK == peer.transport->expose(buffer, size, out, handle));
-}
 
 /* One rendezvous of `size` bytes each way; rank 1 owns the buffer, which is fresh every time. */
 static void bulk_exchange(size_t size, uint64_t round)
@@ -277,8 +129,7 @@ static void bulk_exchange(size_t size, uint64_t round)
         crdma_exposed_t exposed;
 
         barrier();
-        REQUIRE(CRDMA_OK == peer.transport->get(&peer, &exposed, area, sizeof(exposed), &tx));
-        finish(&tx);
+        fetch_exposed(&exposed);
         memset(buffer, 0, size);
         REQUIRE(CRDMA_OK == peer.transport->get_user(&peer, buffer, &exposed, 0, size / 2, &tx));
         REQUIRE(CRDMA_OK == peer.transport->get_user(&peer, (char *)buffer + size / 2, &exposed,
@@ -415,7 +266,6 @@ static void run_kill(void)
 {
     static uint64_t target[BULK / 8];
     crdma_exposed_t there;
-    crdma_tx_t tx = {0};
     void *handle;
 
     if (1 == me) {
@@ -427,12 +277,11 @@ static void run_kill(void)
         kill(getpid(), SIGKILL);
     }
     barrier();
-    REQUIRE(CRDMA_OK == peer.transport->get(&peer, &there, area, sizeof(there), &tx));
-    finish(&tx);
+    fetch_exposed(&there);
     put_until_failure(&there);
     crdma_ucp_detach(&peer);
     REQUIRE(CRDMA_ERR_PEER ==
-            crdma_ucp_attach(&peer, shared->card[1], (size_t)shared->card_length[1]));
+            crdma_ucp_attach(&peer, pair_shared->card[1], (size_t)pair_shared->card_length[1]));
     peer.endpoint = NULL;
 }
 
@@ -518,13 +367,11 @@ static void latency(void)
     const size_t most = 16u << 20;
     void *source = calloc(1, most), *target = calloc(1, most), *handle;
     crdma_exposed_t there;
-    crdma_tx_t tx = {0};
 
     REQUIRE(NULL != source && NULL != target);
     expose_to_peer(target, most, &handle);
     barrier();
-    REQUIRE(CRDMA_OK == peer.transport->get(&peer, &there, area, sizeof(there), &tx));
-    finish(&tx);
+    fetch_exposed(&there);
     for (size_t size = 8; size <= 65536; size *= 2) {
         measure(size, 3000, source, NULL);
     }
@@ -537,175 +384,71 @@ static void latency(void)
     free(target);
 }
 
-static void rank_main(int rank, const char *tls, int order, void (*run)(void))
+/* One row of the report; 0, 1 or PAIR_SKIP. */
+static int report(const char *tls, int order, const struct scenario *scenario)
 {
-    int rc;
-
-    me = rank;
-    crdma_ucp_force_order = (crdma_ucp_order_t)order;
-    if (0 == strcmp(tls, "default")) {
-        unsetenv("UCX_TLS");
-    } else {
-        setenv("UCX_TLS", tls, 1);
-    }
-    rc = set_up();
-    if (0 == rc) {
-        run();
-        tear_down();
-    }
-    fflush(stdout);
-    _exit(rc);
-}
-
-/* What the two processes could leave behind: segments of POSIX shared memory, which UCX makes in a
- * directory of ours, and SysV segments that they created. */
-static int count_leftovers(const pid_t *ranks)
-{
-    DIR *dir = opendir(shm_directory);
-    FILE *segments = fopen("/proc/sysvipc/shm", "r");
-    char line[512];
-    int count = 0;
-
-    for (struct dirent *d; NULL != dir && NULL != (d = readdir(dir));) {
-        count += '.' != d->d_name[0];
-    }
-    if (NULL != dir) {
-        closedir(dir);
-    }
-    while (NULL != segments && NULL != fgets(line, sizeof(line), segments)) {
-        int creator = 0;
-
-        (void)sscanf(line, "%*s %*s %*s %*s %d", &creator);
-        count += creator == ranks[0] || creator == ranks[1];
-    }
-    if (NULL != segments) {
-        fclose(segments);
-    }
-    return count;
-}
-
-/* 0: as it should be; 1: failed; SKIP. */
-static int run_pair(const char *tls, int order, const char *name, void (*run)(void))
-{
-    bool killed = run == run_kill, broken = 0 == strcmp("reversed", orders[order]);
-    bool open_order = 0 == strcmp("none", orders[order]);
     double start = now();
-    pid_t ranks[2], all[2];
-    int worst = 0;
+    int rc = pair_run(tls, (crdma_ucp_order_t)order, run_kill == scenario->run, scenario->run);
+    long torn = (long)pair_shared->note[0];
 
-    memset(shared, 0, sizeof(*shared));
-    for (int rank = 0; rank < 2; ++rank) {
-        ranks[rank] = fork();
-        if (0 == ranks[rank]) {
-            rank_main(rank, tls, order, run);
-        }
-        all[rank] = ranks[rank];
-    }
-    for (int left = 2; 0 < left;) {
-        int status;
-        pid_t pid = waitpid(-1, &status, WNOHANG);
+    printf("%-8s %-14s %-9s %5.1f s", scenario->name, tls, orders[order], now() - start);
+    if (0 == rc && run_hunt == scenario->run) {
+        bool broken = CRDMA_UCP_ORDER_REVERSED == order;
 
-        if (0 < pid) {
-            int rc = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-
-            --left;
-            if (!(killed && pid == ranks[1] && 128 + SIGKILL == rc)) {
-                worst = 0 != worst ? worst : rc; /* the first is the cause */
-            }
-            for (int rank = 0; rank < 2; ++rank) {
-                if (pid == ranks[rank]) {
-                    ranks[rank] = 0;
-                } else if (0 != rc && !killed && 0 != ranks[rank]) {
-                    kill(ranks[rank], SIGKILL); /* the other would wait for it */
-                }
-            }
-        } else if (TIME_LIMIT < now() - start) {
-            fprintf(stderr, "no end after %d s\n", TIME_LIMIT);
-            worst = 1;
-            for (int rank = 0; rank < 2; ++rank) {
-                if (0 != ranks[rank]) {
-                    kill(ranks[rank], SIGKILL);
-                }
-            }
-            start = now();
-        } else {
-            usleep(1000);
-        }
+        /* "none" loses order only where payload and flag can take different lanes */
+        rc = CRDMA_UCP_ORDER_NONE != order && (0 < torn) != broken;
+        printf(", %ld of %ld torn%s", torn, hunt_puts, 0 == rc && broken ? " (must be)" : "");
     }
-    if (0 < count_leftovers(all)) {
-        fprintf(stderr, "something was left in /dev/shm or among the SysV segments\n");
-        worst = 1;
-    }
-    if (0 == worst && run == run_hunt) {
-        long torn = shared->note[0];
-
-        worst = open_order ? 0 : (0 < torn) != broken;
-        printf("%-8s %-22s %-9s %.1f s, %ld of %ld torn%s\n", name, tls, orders[order],
-               now() - start, torn, hunt_puts,
-               0 != worst ? ": FAILED" : (broken ? " (as it must be)" : ""));
-    } else {
-        printf("%-8s %-22s %-9s %.1f s%s\n", name, tls, orders[order], now() - start,
-               0 == worst ? "" : (SKIP == worst ? ": skipped" : ": FAILED"));
-    }
+    printf("%s\n", 0 == rc ? "" : (PAIR_SKIP == rc ? ": skipped" : ": FAILED"));
     fflush(stdout);
-    return worst;
+    return rc;
+}
+
+/* Without being named, forced orders run the hunt only, flush also the bulk. */
+static bool usual(int order, const struct scenario *scenario)
+{
+    return CRDMA_UCP_ORDER_AUTO == order || run_hunt == scenario->run ||
+           (CRDMA_UCP_ORDER_FLUSH == order && run_bulk == scenario->run);
 }
 
 int main(int argc, char **argv)
 {
-    static const char *const lists[] = {"posix,self", "sysv,self",   "sm,self",
-                                        "tcp,self",   "tcp,sm,self", "default"};
+    static const char *const lists[] = {"posix,self",  "sysv,self", "sm,self", "tcp,self",
+                                        "tcp,sm,self", "default",   NULL};
+    static const struct scenario timing = {"latency", latency};
+    const char *chosen[] = {1 < argc ? argv[1] : NULL, NULL};
     const char *puts = getenv("CRDMA_TEST_UCP_PUTS");
     int failed = 0, passed = 0;
 
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (MAP_FAILED == shared || NULL == crdma_ucp_transport()) {
-        fprintf(stderr, "skipped: built without UCX\n");
-        return SKIP;
+    if (!pair_prepare()) {
+        return PAIR_SKIP;
     }
-    if (NULL == mkdtemp(shm_directory)) {
-        perror(shm_directory);
-        return 1;
-    }
-    setenv("UCX_POSIX_DIR", shm_directory, 1);
     hunt_puts = NULL != puts ? atol(puts) : hunt_puts;
-    if (4 == argc && 0 == strcmp(argv[1], "--latency")) {
-        for (int o = 0; o < NORDERS; ++o) {
-            if (0 == strcmp(argv[3], orders[o])) {
-                failed = run_pair(argv[2], o, "latency", latency);
-            }
-        }
-        rmdir(shm_directory);
-        return failed;
-    }
-    for (size_t l = 0; l < sizeof(lists) / sizeof(lists[0]); ++l) {
-        const char *tls = 1 < argc ? argv[1] : lists[l];
-
+    for (const char *const *tls = 1 < argc ? chosen : lists; NULL != *tls; ++tls) {
         for (int o = 0; o < NORDERS; ++o) {
             if (2 < argc && 0 != strcmp(argv[2], orders[o])) {
                 continue;
             }
-            for (int s = 0; s < NSCENARIOS; ++s) {
+            if (3 < argc && 0 == strcmp(argv[3], timing.name)) {
+                failed += 0 != report(*tls, o, &timing);
+                ++passed;
+            }
+            for (int i = 0; i < NSCENARIOS; ++i) {
                 int rc;
 
-                if ((3 < argc && 0 != strcmp(argv[3], scenarios[s].name)) ||
-                    (3 >= argc && CRDMA_UCP_ORDER_AUTO != o && 0 != s &&
-                     !(CRDMA_UCP_ORDER_FLUSH == o && 1 == s))) {
-                    continue; /* forced orders: the hunt; flush also in bulk */
+                if (3 < argc ? 0 != strcmp(argv[3], scenarios[i].name) : !usual(o, &scenarios[i])) {
+                    continue;
                 }
-                rc = run_pair(tls, o, scenarios[s].name, scenarios[s].run);
-                failed += 0 != rc && SKIP != rc;
+                rc = report(*tls, o, &scenarios[i]);
+                failed += 0 != rc && PAIR_SKIP != rc;
                 passed += 0 == rc;
             }
         }
-        if (1 < argc) {
-            break;
-        }
     }
-    rmdir(shm_directory);
+    pair_cleanup();
     if (0 < failed) {
         fprintf(stderr, "%d failed\n", failed);
         return 1;
     }
-    return 0 < passed ? 0 : SKIP;
+    return 0 < passed ? 0 : PAIR_SKIP;
 }
