@@ -158,6 +158,8 @@ static crdma_status_t open_locked(crdma_ucp_state_t *s, crdma_slab_t *slab)
     s->todo_first = NULL;
     s->todo_last = &s->todo_first;
     s->reap = false;
+    s->landings = NULL;
+    s->exposures = NULL;
     rc = open_context(s);
     if (CRDMA_OK != rc) {
         return rc;
@@ -268,6 +270,7 @@ void crdma_ucp_close(void)
     if (s->open) {
         drain(s);
         crdma_ucp_endpoints_close();
+        crdma_ucp_exposures_release();
         (void)ucp_mem_unmap(s->context, s->slab_memory);
         ucp_worker_destroy(s->worker);
         ucp_cleanup(s->context);

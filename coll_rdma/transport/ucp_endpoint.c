@@ -340,25 +340,39 @@ void crdma_ucp_endpoints_reap(void)
     }
 }
 
+/* Let UCX finish what closing has left to it: until `request` is done, or, if there is none, until
+ * nothing has happened for a while. */
+static void settle_down(void *request)
+{
+    const struct timespec pause = {0, 50000};
+    int idle = 0;
+
+    for (int i = 0; i < CLOSE_TIME_MS * 20; ++i) {
+        if (NULL != request ? UCS_INPROGRESS != ucp_request_check_status(request) : 20 < idle) {
+            break;
+        }
+        if (0 == ucp_worker_progress(crdma_ucp_state.worker)) {
+            nanosleep(&pause, NULL);
+            ++idle;
+        }
+    }
+    if (NULL != request) {
+        ucp_request_free(request);
+    }
+}
+
 void crdma_ucp_endpoints_close(void)
 {
     crdma_ucp_state_t *s = &crdma_ucp_state;
-    const struct timespec pause = {0, 50000};
 
     for (crdma_ucp_endpoint_t *e = s->endpoints; NULL != e; e = e->next) {
         void *request = close_by_force(e);
 
-        for (int i = 0; NULL != request && i < CLOSE_TIME_MS * 20 &&
-                        UCS_INPROGRESS == ucp_request_check_status(request);
-             ++i) {
-            if (0 == ucp_worker_progress(s->worker)) {
-                nanosleep(&pause, NULL);
-            }
-        }
         if (NULL != request) {
-            ucp_request_free(request);
+            settle_down(request);
         }
     }
+    settle_down(NULL);
     while (NULL != s->endpoints) {
         crdma_ucp_endpoint_t *e = s->endpoints;
 

@@ -3,7 +3,9 @@
  *
  *   ucp.c           the process: context, worker, slab registration, card, progress, close
  *   ucp_endpoint.c  one peer process: connection on demand, keys, failure
- *   ucp_ops.c       put, get, expose
+ *   ucp_op.c        records of what is under way, and the pieces of operations
+ *   ucp_message.c   puts as active messages; exposed user buffers
+ *   ucp_ops.c       put, get, progress
  *   ucp_order.c     which UCX version gets which ordering of payload and flag
  *
  * Invariants
@@ -25,6 +27,7 @@
 
 typedef struct crdma_ucp_endpoint crdma_ucp_endpoint_t;
 typedef struct crdma_ucp_op crdma_ucp_op_t;
+typedef struct crdma_ucp_exposure crdma_ucp_exposure_t;
 
 /* An unpacked key, see the note on caching in ucp_endpoint.c. */
 typedef struct crdma_ucp_rkey {
@@ -58,9 +61,10 @@ struct crdma_ucp_endpoint {
 
 /* What an active message carries besides its payload. */
 typedef struct crdma_ucp_message {
-    crdma_addr_t dst;
+    uint64_t dst;          /* in the peer's slab, or an address if to_user */
     crdma_addr_t flag_dst; /* 0: no flag */
     uint64_t flag;
+    uint64_t to_user;
 } crdma_ucp_message_t;
 
 enum crdma_ucp_step { CRDMA_UCP_STEP_NONE = 0, CRDMA_UCP_STEP_FLAG, CRDMA_UCP_STEP_SETTLED };
@@ -94,7 +98,9 @@ typedef struct crdma_ucp_state {
     crdma_ucp_op_t *free_ops;
     struct crdma_ucp_chunk *chunks; /* memory of the operation records */
     crdma_ucp_op_t *todo_first, **todo_last;
-    bool reap; /* some endpoint failed and wants closing */
+    struct landing *landings;        /* long messages to be fetched */
+    crdma_ucp_exposure_t *exposures; /* user buffers that peers may write to */
+    bool reap;                       /* some endpoint failed and wants closing */
 } crdma_ucp_state_t;
 
 extern crdma_ucp_state_t crdma_ucp_state;
@@ -115,16 +121,39 @@ void crdma_ucp_endpoints_reap(void);
 void crdma_ucp_endpoints_check(void);
 void crdma_ucp_endpoints_close(void);
 
-/* ucp_ops.c */
+/* ucp_op.c: records. op_get counts tx up; op_leave ends the call that started the operation: it
+ * returns rc, and lets tx go unless a callback will. */
+crdma_ucp_op_t *crdma_ucp_op_get(crdma_ucp_endpoint_t *endpoint, crdma_tx_t *tx);
+crdma_status_t crdma_ucp_op_leave(crdma_ucp_op_t *op, crdma_status_t rc);
+void crdma_ucp_op_release(crdma_ucp_op_t *op);
+void crdma_ucp_ops_release(void);
 crdma_status_t crdma_ucp_status(const crdma_ucp_endpoint_t *endpoint, ucs_status_t status);
 void crdma_ucp_tx_finish(crdma_ucp_op_t *op, crdma_status_t status);
 void crdma_ucp_todo_run(void);
-void crdma_ucp_ops_release(void);
-ucs_status_t crdma_ucp_message_receive(void *arg, const void *header, size_t header_length,
-                                       void *data, size_t length, const ucp_am_recv_param_t *param);
-/* Start a flush whose end is seen as endpoint->settled or, in a drain, as 0 == *pending. */
+
+/* ucp_op.c: pieces */
+ucp_request_param_t crdma_ucp_callback(crdma_ucp_op_t *op, ucp_send_nbx_callback_t function);
+void crdma_ucp_on_source(void *request, ucs_status_t status, void *arg);
+crdma_status_t crdma_ucp_started(crdma_ucp_op_t *op, ucs_status_ptr_t request);
+crdma_status_t crdma_ucp_issue_payload(crdma_ucp_op_t *op, const void *src, uint64_t address,
+                                       ucp_rkey_h rkey, size_t len);
+crdma_status_t crdma_ucp_issue_flag(crdma_ucp_op_t *op);
+crdma_status_t crdma_ucp_issue_fenced_flag(crdma_ucp_op_t *op);
+crdma_status_t crdma_ucp_issue_flush(crdma_ucp_op_t *op, enum crdma_ucp_step step, bool *complete);
+
+/* ucp_op.c: start a flush whose end is seen as endpoint->settled or, in a drain, by tx. */
 void crdma_ucp_settle(crdma_ucp_endpoint_t *endpoint);
 void crdma_ucp_drain(crdma_ucp_endpoint_t *endpoint, crdma_tx_t *tx);
+
+/* ucp_message.c */
+bool crdma_ucp_by_message(const crdma_ucp_endpoint_t *endpoint);
+crdma_status_t crdma_ucp_issue_message(crdma_ucp_op_t *op, const void *src, size_t len);
+ucs_status_t crdma_ucp_message_receive(void *arg, const void *header, size_t header_length,
+                                       void *data, size_t length, const ucp_am_recv_param_t *param);
+void crdma_ucp_landings_run(void);
+crdma_status_t crdma_ucp_expose(void *address, size_t len, crdma_exposed_t *exposed, void **handle);
+void crdma_ucp_conceal(void *handle);
+void crdma_ucp_exposures_release(void);
 
 enum { CRDMA_UCP_MESSAGE_ID = 1 };
 

@@ -10,12 +10,12 @@
  *   between them is what ucp_worker_fence asks of it (InfiniBand: a fence bit and a key without
  *   relaxed ordering for the second put; nothing for tcp and shared memory, whose streams are
  *   in order). The weak fence is right.
- * - protocols v2 (default since 1.16; the only ones since 1.22) pick lane and method by size: a
- * long payload may go by a bulk lane (tcp's own put on a second connection, the kernel's
- * cross-memory copy in pieces) while the flag goes as an active message: the flag can overtake. A
- * weak fence between them does nothing. UCX's "auto" fence is then strong: it blocks until all
- * endpoints are flushed. Since 1.19 a fence can be "ep_based": UCX remembers the lanes in use per
- * endpoint and blocks only if the next put would go by another one.
+ * - protocols v2 (default since 1.16; the only ones since 1.22) pick lane and protocol by size: a
+ *   long payload may go by a bulk lane (another network rail, tcp's own put, the kernel's
+ * cross-memory copy) while the flag goes by the lane of short puts or as an active message. Nothing
+ * orders lanes, so a weak fence between such puts does nothing. UCX's "auto" fence is then strong:
+ * it blocks until all endpoints are flushed. Since 1.19 a fence can be "ep_based": UCX remembers
+ *   the lanes in use per endpoint and blocks only if the next put would go by another one.
  *
  * Hence the table. Where v1 still serves and the user has not asked for v2, we take v1: its weak
  * fence costs nothing and never blocks. Whatever the table cannot arrange (an option is missing,
@@ -135,9 +135,9 @@ static void allow_shared_memory(ucp_config_t *config)
     char list[512];
 
     config_value(config, "TLS", list, sizeof(list));
-    if (transport_listed(list, "posix") || transport_listed(list, "sysv")
-        || transport_listed(list, "xpmem")) {
-        (void) set_option(config, "MM_ERROR_HANDLING", "y");
+    if (transport_listed(list, "posix") || transport_listed(list, "sysv") ||
+        transport_listed(list, "xpmem")) {
+        (void)set_option(config, "MM_ERROR_HANDLING", "y");
     }
 }
 

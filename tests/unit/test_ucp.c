@@ -1,18 +1,16 @@
 /*
  * The UCP transport between two processes on this host, without MPI.
  *
- *   test_ucp                          everything, for each list of transports that UCX offers here
- *   test_ucp TLS [ORDER [SCENARIO]]   part of it: TLS as in UCX_TLS or "default", ORDER a name
- * below test_ucp --latency TLS ORDER      one-way time of put_flagged by size, minimum of round
- * trips / 2
- *
- * Each scenario runs in two fresh processes (rank 0 and rank 1) that share one anonymous page: it
- * carries the cards and the turns of a barrier. A scenario that does not end within a minute has
- * failed. Exit status 77: UCX is not built in or has no usable transport.
+ * Usage: test_ucp [TLS [ORDER [SCENARIO]]]
+ *     TLS       as in UCX_TLS, or "default"; left out: each list that makes a difference here
+ *     ORDER     how the flag is kept behind the payload: a name of `orders`; left out: each
+ *     SCENARIO  one of those below, or "latency": one-way times, minimum of round trips / 2
+ * CRDMA_TEST_UCP_PUTS in the environment: flagged puts per hunt.
+ * Exit status 77: UCX is not built in or has no usable transport.
  *
  * What the scenarios would catch:
- *   hunt     a flag seen before the whole payload; the orders "none" and "reversed" show that
- *            the hunt can see it (reversed must be caught; none only breaks where puts overtake)
+ *   hunt     a flag seen before the whole payload. The broken order "reversed" shows that the
+ *            hunt would see it
  *   bulk     get, get_user, put_user_flagged up to 16 MB; keys of buffers that were freed and
  *            exposed again; thousands of operations in flight
  *   threads  entry points called by several threads at once
@@ -21,153 +19,16 @@
  *   leave    a peer that closed long before us
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "coll_rdma/transport/ucp.h"
+#include "tests/unit/ucp_pair.h"
 
-enum {
-    SKIP = 77,
-    CARD_MAX = 4096,
-    RING = 8,
-    SLOT = 65536 + 4096,
-    TIME_LIMIT = 60 /* s */
-};
+enum { BULK = 1 << 20 /* bytes */ };
 
-static struct shared {
-    int card_length[2];
-    char card[2][CARD_MAX];
-    int turn[2];
-    int64_t note[8];
-} * shared;
-
-static crdma_slab_t *slab;
-static crdma_addr_t ring, flags, acks, area;
-static crdma_peer_t peer;
-static int me;
-static long hunt_puts = 100000;
-
-#define REQUIRE(what)                                                                              \
-    do {                                                                                           \
-        if (!(what)) {                                                                             \
-            fprintf(stderr, "rank %d, %s:%d: not true: %s\n", me, __FILE__, __LINE__, #what);      \
-            _exit(1);                                                                              \
-        }                                                                                          \
-    } while (0)
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void poll_once(void)
-{
-    static __thread unsigned polls;
-
-    if (0 == crdma_ucp_transport()->progress() && 0 == ++polls % 64) {
-        sched_yield();
-    }
-}
-
-static void barrier(void)
-{
-    int turn = __atomic_add_fetch(&shared->turn[me], 1, __ATOMIC_SEQ_CST);
-
-    while (__atomic_load_n(&shared->turn[1 - me], __ATOMIC_SEQ_CST) < turn) {
-        poll_once();
-    }
-}
-
-static void finish(crdma_tx_t *tx)
-{
-    while (0 < __atomic_load_n(&tx->pending, __ATOMIC_ACQUIRE)) {
-        poll_once();
-    }
-    REQUIRE(CRDMA_OK == tx->status);
-}
-
-static uint64_t read_word(crdma_addr_t addr)
-{
-    return __atomic_load_n((uint64_t *)crdma_slab_at(slab, addr), __ATOMIC_ACQUIRE);
-}
-
-static uint64_t pattern(uint64_t seq, size_t i)
-{
-    return (seq * 0x9e3779b97f4a7c15u) ^ (i * 0xc2b2ae3d27d4eb4fu);
-}
-
-static void fill(uint64_t *words, size_t bytes, uint64_t seq)
-{
-    for (size_t i = 0; i < bytes / 8; ++i) {
-        words[i] = pattern(seq, i);
-    }
-}
-
-static bool intact(const uint64_t *words, size_t bytes, uint64_t seq)
-{
-    for (size_t i = 0; i < bytes / 8; ++i) {
-        if (__atomic_load_n(&words[i], __ATOMIC_RELAXED) != pattern(seq, i)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static int set_up(void)
-{
-    const size_t size = 64u << 20;
-    const void *card;
-    size_t length;
-
-    REQUIRE(CRDMA_OK == crdma_slab_create(size, &slab));
-    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, RING * SLOT, &ring));
-    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, 4096, &flags));
-    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, 4096, &acks));
-    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, 17u << 20, &area));
-    if (CRDMA_OK != crdma_ucp_open(slab)) {
-        return SKIP;
-    }
-    REQUIRE(CRDMA_OK == crdma_ucp_open(slab));
-    REQUIRE(CRDMA_OK == crdma_ucp_card(&card, &length));
-    REQUIRE(CARD_MAX >= length);
-    memcpy(shared->card[me], card, length);
-    shared->card_length[me] = (int)length;
-    barrier();
-    REQUIRE(CRDMA_ERR_PARAM == crdma_ucp_attach(&peer, card, 7));
-    REQUIRE(CRDMA_OK ==
-            crdma_ucp_attach(&peer, shared->card[1 - me], (size_t)shared->card_length[1 - me]));
-    REQUIRE(crdma_ucp_alive(&peer));
-    return 0;
-}
-
-static void tear_down(void)
-{
-    double start;
-
-    if (NULL != peer.endpoint) { /* as when one communicator ends and the next begins */
-        crdma_ucp_detach(&peer);
-        REQUIRE(CRDMA_OK ==
-                crdma_ucp_attach(&peer, shared->card[1 - me], (size_t)shared->card_length[1 - me]));
-        crdma_ucp_detach(&peer);
-    }
-    start = now();
-    crdma_ucp_close();
-    crdma_ucp_close();
-    REQUIRE(5 > now() - start);
-    crdma_slab_destroy(slab);
-}
+static long hunt_puts = 20000;
 
 /* ---- hunt: whoever sees the flag must see the payload --------------------------------------- */
 
@@ -238,20 +99,13 @@ static void run_hunt(void)
     if (0 == me) {
         hunt_send();
     } else {
-        shared->note[0] = hunt_receive();
+        pair_shared->note[0] = hunt_receive();
     }
     barrier();
 }
 
 /* ---- bulk -------------------------------------------------------------------------------------
  */
-
-static void expose_to_peer(void *buffer, size_t size, void **handle)
-{
-    crdma_exposed_t *out = crdma_slab_at(slab, area);
-
-    REQUIRE(CRDMA_OK == peer.transport->expose(buffer, size, out, handle));
-}
 
 /* One rendezvous of `size` bytes each way; rank 1 owns the buffer, which is fresh every time. */
 static void bulk_exchange(size_t size, uint64_t round)
@@ -275,8 +129,7 @@ static void bulk_exchange(size_t size, uint64_t round)
         crdma_exposed_t exposed;
 
         barrier();
-        REQUIRE(CRDMA_OK == peer.transport->get(&peer, &exposed, area, sizeof(exposed), &tx));
-        finish(&tx);
+        fetch_exposed(&exposed);
         memset(buffer, 0, size);
         REQUIRE(CRDMA_OK == peer.transport->get_user(&peer, buffer, &exposed, 0, size / 2, &tx));
         REQUIRE(CRDMA_OK == peer.transport->get_user(&peer, (char *)buffer + size / 2, &exposed,
@@ -335,27 +188,25 @@ static void run_bulk(void)
 /* ---- threads ----------------------------------------------------------------------------------
  */
 
+/* Threads of one number talk to each other; two slots each, since a side may be one ahead. */
 static void *thread_main(void *arg)
 {
     enum { ROUNDS = 2000, SIZE = 3000 / 8 * 8 };
-    size_t slot = (size_t)(uintptr_t)arg;
+    size_t number = (size_t)(uintptr_t)arg;
     uint64_t *source = malloc(SIZE);
     crdma_tx_t tx = {0};
 
     for (uint64_t seq = 1; seq <= ROUNDS; ++seq) {
-        fill(source, SIZE, seq + slot);
+        size_t slot = 2 * number + seq % 2;
+
+        fill(source, SIZE, seq + number);
         REQUIRE(CRDMA_OK == peer.transport->put_flagged(&peer, source, ring + slot * SLOT, SIZE,
                                                         &seq, flags + slot * 64, &tx));
         finish(&tx);
-        while (seq > read_word(flags + slot * 64)) {
+        while (seq != read_word(flags + slot * 64)) {
             poll_once();
         }
-        if (seq == read_word(flags + slot * 64)) { /* the peer may be one ahead, not more */
-            uint64_t *words = crdma_slab_at(slab, ring + slot * SLOT);
-
-            REQUIRE(intact(words, SIZE, seq + slot) || seq < read_word(flags + slot * 64) ||
-                    words[0] == pattern(seq + 1 + slot, 0));
-        }
+        REQUIRE(intact(crdma_slab_at(slab, ring + slot * SLOT), SIZE, seq + number));
     }
     free(source);
     return NULL;
@@ -377,10 +228,11 @@ static void run_threads(void)
 /* ---- kill and leave ---------------------------------------------------------------------------
  */
 
-/* Put until the peer is known to be gone; everything must have come to an end by then. */
-static void put_until_failure(void)
+/* Put, to slab and user memory, until the peer is known to be gone; everything must have come to an
+ * end by then. */
+static void put_until_failure(const crdma_exposed_t *there)
 {
-    static uint64_t source[SLOT / 8];
+    static uint64_t source[BULK / 8];
     crdma_tx_t tx = {0};
     crdma_status_t rc = CRDMA_OK;
     const double limit = now() + 10;
@@ -391,8 +243,10 @@ static void put_until_failure(void)
         REQUIRE(now() < limit);
         if (16 > __atomic_load_n(&tx.pending, __ATOMIC_ACQUIRE)) {
             ++seq;
-            rc = peer.transport->put_flagged(&peer, source, ring, hunt_sizes[seq % 17], &seq, flags,
-                                             &tx);
+            rc = 0 == seq % 8 ? peer.transport->put_user_flagged(&peer, source, there, 0, BULK,
+                                                                 &seq, flags, &tx)
+                              : peer.transport->put_flagged(&peer, source, ring,
+                                                            hunt_sizes[seq % 17], &seq, flags, &tx);
         }
         poll_once();
         if (now() > check) {
@@ -410,16 +264,24 @@ static void put_until_failure(void)
 
 static void run_kill(void)
 {
+    static uint64_t target[BULK / 8];
+    crdma_exposed_t there;
+    void *handle;
+
     if (1 == me) {
+        expose_to_peer(target, BULK, &handle);
+        barrier();
         while (200 > read_word(flags)) {
             poll_once();
         }
         kill(getpid(), SIGKILL);
     }
-    put_until_failure();
+    barrier();
+    fetch_exposed(&there);
+    put_until_failure(&there);
     crdma_ucp_detach(&peer);
     REQUIRE(CRDMA_ERR_PEER ==
-            crdma_ucp_attach(&peer, shared->card[1], (size_t)shared->card_length[1]));
+            crdma_ucp_attach(&peer, pair_shared->card[1], (size_t)pair_shared->card_length[1]));
     peer.endpoint = NULL;
 }
 
@@ -465,199 +327,128 @@ static const char *const orders[] = {"auto",    "weak", "flush",   "ep_based",
 
 enum { NORDERS = sizeof(orders) / sizeof(orders[0]) };
 
+/* Round trips of `size` bytes, to the slab or to the buffer that the peer has exposed. */
+static void measure(size_t size, int rounds, void *source, const crdma_exposed_t *there)
+{
+    static uint64_t seq;
+    crdma_tx_t tx = {0};
+    double best = 1e9;
+
+    for (int i = 0; i < rounds; ++i) {
+        double start = now();
+
+        ++seq;
+        for (int turn = 0; turn < 2; ++turn) {
+            if (turn != me) {
+                while (seq != read_word(flags)) {
+                    poll_once();
+                }
+                continue;
+            }
+            REQUIRE(CRDMA_OK ==
+                    (NULL == there
+                         ? peer.transport->put_flagged(&peer, source, ring, size, &seq, flags, &tx)
+                         : peer.transport->put_user_flagged(&peer, source, there, 0, size, &seq,
+                                                            flags, &tx)));
+            finish(&tx);
+        }
+        if (now() - start < best) {
+            best = now() - start;
+        }
+    }
+    if (0 == me) {
+        printf("%-4s %9zu B %10.2f us %8.2f GB/s\n", NULL == there ? "slab" : "user", size,
+               0.5e6 * best, 2e-9 * (double)size / best);
+    }
+}
+
 static void latency(void)
 {
-    static const size_t sizes[] = {8, 64, 256, 512, 1024, 2048, 4096, 8192, 16384, 65536};
-    static uint64_t source[SLOT / 8];
-    crdma_tx_t tx = {0};
-    uint64_t seq = 0;
+    const size_t most = 16u << 20;
+    void *source = calloc(1, most), *target = calloc(1, most), *handle;
+    crdma_exposed_t there;
 
-    for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); ++k) {
-        double best = 1e9;
-
-        for (int i = 0; i < 5000; ++i) {
-            double start = now();
-
-            ++seq;
-            for (int turn = 0; turn < 2; ++turn) {
-                if (turn == me) {
-                    REQUIRE(CRDMA_OK == peer.transport->put_flagged(&peer, source, ring, sizes[k],
-                                                                    &seq, flags, &tx));
-                    finish(&tx);
-                } else {
-                    while (seq != read_word(flags)) {
-                        peer.transport->progress();
-                    }
-                }
-            }
-            if (now() - start < best) {
-                best = now() - start;
-            }
-        }
-        if (0 == me) {
-            printf("%6zu B  %8.2f us\n", sizes[k], 0.5e6 * best);
-        }
+    REQUIRE(NULL != source && NULL != target);
+    expose_to_peer(target, most, &handle);
+    barrier();
+    fetch_exposed(&there);
+    for (size_t size = 8; size <= 65536; size *= 2) {
+        measure(size, 3000, source, NULL);
+    }
+    for (size_t size = 16384; size <= most; size *= 4) {
+        measure(size, 1 << 20 > size ? 500 : 30, source, &there);
     }
     barrier();
+    peer.transport->conceal(handle);
+    free(source);
+    free(target);
 }
 
-static void rank_main(int rank, const char *tls, int order, void (*run)(void))
+/* One row of the report; 0, 1 or PAIR_SKIP. */
+static int report(const char *tls, int order, const struct scenario *scenario)
 {
-    int rc;
-
-    me = rank;
-    crdma_ucp_force_order = (crdma_ucp_order_t)order;
-    if (0 == strcmp(tls, "default")) {
-        unsetenv("UCX_TLS");
-    } else {
-        setenv("UCX_TLS", tls, 1);
-    }
-    rc = set_up();
-    if (0 == rc) {
-        run();
-        tear_down();
-    }
-    fflush(stdout);
-    _exit(rc);
-}
-
-/* Names that a crash could leave behind: files of /dev/shm plus SysV segments. */
-static int count_leftovers(void)
-{
-    DIR *dir = opendir("/dev/shm");
-    FILE *segments = fopen("/proc/sysvipc/shm", "r");
-    int count = 0;
-
-    for (struct dirent *d; NULL != dir && NULL != (d = readdir(dir));) {
-        count += NULL != strstr(d->d_name, "ucx");
-    }
-    if (NULL != dir) {
-        closedir(dir);
-    }
-    if (NULL != segments) {
-        for (int c; EOF != (c = fgetc(segments));) {
-            count += '\n' == c;
-        }
-        fclose(segments);
-    }
-    return count;
-}
-
-/* 0: as it should be; 1: failed; SKIP. */
-static int run_pair(const char *tls, int order, const char *name, void (*run)(void))
-{
-    bool killed = run == run_kill, broken = 0 == strcmp("reversed", orders[order]);
-    bool open_order = 0 == strcmp("none", orders[order]);
-    int before = count_leftovers(), worst = 0;
     double start = now();
-    pid_t ranks[2];
+    int rc = pair_run(tls, (crdma_ucp_order_t)order, run_kill == scenario->run, scenario->run);
+    long torn = (long)pair_shared->note[0];
 
-    memset(shared, 0, sizeof(*shared));
-    for (int rank = 0; rank < 2; ++rank) {
-        ranks[rank] = fork();
-        if (0 == ranks[rank]) {
-            rank_main(rank, tls, order, run);
-        }
-    }
-    for (int left = 2; 0 < left;) {
-        int status;
-        pid_t pid = waitpid(-1, &status, WNOHANG);
+    printf("%-8s %-14s %-9s %5.1f s", scenario->name, tls, orders[order], now() - start);
+    if (0 == rc && run_hunt == scenario->run) {
+        bool broken = CRDMA_UCP_ORDER_REVERSED == order;
 
-        if (0 < pid) {
-            int rc = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-
-            --left;
-            if (!(killed && pid == ranks[1] && 128 + SIGKILL == rc)) {
-                worst = worst > rc ? worst : rc;
-            }
-            for (int rank = 0; rank < 2; ++rank) {
-                if (pid == ranks[rank]) {
-                    ranks[rank] = 0;
-                } else if (0 != rc && !killed && 0 != ranks[rank]) {
-                    kill(ranks[rank], SIGKILL); /* the other would wait for it */
-                }
-            }
-        } else if (TIME_LIMIT < now() - start) {
-            fprintf(stderr, "no end after %d s\n", TIME_LIMIT);
-            worst = 1;
-            for (int rank = 0; rank < 2; ++rank) {
-                if (0 != ranks[rank]) {
-                    kill(ranks[rank], SIGKILL);
-                }
-            }
-            start = now();
-        } else {
-            usleep(1000);
-        }
+        /* "none" loses order only where payload and flag can take different lanes */
+        rc = CRDMA_UCP_ORDER_NONE != order && (0 < torn) != broken;
+        printf(", %ld of %ld torn%s", torn, hunt_puts, 0 == rc && broken ? " (must be)" : "");
     }
-    if (count_leftovers() > before) {
-        fprintf(stderr, "something was left in /dev/shm or among the SysV segments\n");
-        worst = 1;
-    }
-    if (0 == worst && run == run_hunt) {
-        long torn = shared->note[0];
-
-        worst = open_order ? 0 : (0 < torn) != broken;
-        printf("%-8s %-22s %-9s %.1f s, %ld of %ld torn%s\n", name, tls, orders[order],
-               now() - start, torn, hunt_puts,
-               0 != worst ? ": FAILED" : (broken ? " (as it must be)" : ""));
-    } else {
-        printf("%-8s %-22s %-9s %.1f s%s\n", name, tls, orders[order], now() - start,
-               0 == worst ? ""
-                          : (SKIP == worst || 128 + SIGKILL == worst ? ": skipped" : ": FAILED"));
-    }
+    printf("%s\n", 0 == rc ? "" : (PAIR_SKIP == rc ? ": skipped" : ": FAILED"));
     fflush(stdout);
-    return 128 + SIGKILL == worst ? SKIP : worst;
+    return rc;
+}
+
+/* Without being named, forced orders run the hunt only, flush also the bulk. */
+static bool usual(int order, const struct scenario *scenario)
+{
+    return CRDMA_UCP_ORDER_AUTO == order || run_hunt == scenario->run ||
+           (CRDMA_UCP_ORDER_FLUSH == order && run_bulk == scenario->run);
 }
 
 int main(int argc, char **argv)
 {
-    static const char *const lists[] = {"posix,self", "sysv,self",   "sm,self",
-                                        "tcp,self",   "tcp,sm,self", "default"};
+    static const char *const lists[] = {"posix,self",  "sysv,self", "sm,self", "tcp,self",
+                                        "tcp,sm,self", "default",   NULL};
+    static const struct scenario timing = {"latency", latency};
+    const char *chosen[] = {1 < argc ? argv[1] : NULL, NULL};
     const char *puts = getenv("CRDMA_TEST_UCP_PUTS");
     int failed = 0, passed = 0;
 
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (MAP_FAILED == shared || NULL == crdma_ucp_transport()) {
-        fprintf(stderr, "skipped: built without UCX\n");
-        return SKIP;
+    if (!pair_prepare()) {
+        return PAIR_SKIP;
     }
     hunt_puts = NULL != puts ? atol(puts) : hunt_puts;
-    if (4 == argc && 0 == strcmp(argv[1], "--latency")) {
-        for (int o = 0; o < NORDERS; ++o) {
-            if (0 == strcmp(argv[3], orders[o])) {
-                return run_pair(argv[2], o, "latency", latency);
-            }
-        }
-        return 2;
-    }
-    for (size_t l = 0; l < sizeof(lists) / sizeof(lists[0]); ++l) {
-        const char *tls = 1 < argc ? argv[1] : lists[l];
-
+    for (const char *const *tls = 1 < argc ? chosen : lists; NULL != *tls; ++tls) {
         for (int o = 0; o < NORDERS; ++o) {
             if (2 < argc && 0 != strcmp(argv[2], orders[o])) {
                 continue;
             }
-            for (int s = 0; s < NSCENARIOS; ++s) {
+            if (3 < argc && 0 == strcmp(argv[3], timing.name)) {
+                failed += 0 != report(*tls, o, &timing);
+                ++passed;
+            }
+            for (int i = 0; i < NSCENARIOS; ++i) {
                 int rc;
 
-                if ((3 < argc && 0 != strcmp(argv[3], scenarios[s].name)) ||
-                    (3 >= argc && CRDMA_UCP_ORDER_AUTO != o && 0 != s &&
-                     !(CRDMA_UCP_ORDER_FLUSH == o && 1 == s))) {
-                    continue; /* forced orders: the hunt; flush also in bulk */
+                if (3 < argc ? 0 != strcmp(argv[3], scenarios[i].name) : !usual(o, &scenarios[i])) {
+                    continue;
                 }
-                rc = run_pair(tls, o, scenarios[s].name, scenarios[s].run);
-                failed += 0 != rc && SKIP != rc;
+                rc = report(*tls, o, &scenarios[i]);
+                failed += 0 != rc && PAIR_SKIP != rc;
                 passed += 0 == rc;
             }
         }
-        if (1 < argc) {
-            break;
-        }
     }
+    pair_cleanup();
     if (0 < failed) {
         fprintf(stderr, "%d failed\n", failed);
         return 1;
     }
-    return 0 < passed ? 0 : SKIP;
+    return 0 < passed ? 0 : PAIR_SKIP;
 }

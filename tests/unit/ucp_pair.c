@@ -1,0 +1,257 @@
+/*
+ * See ucp_pair.h.
+ */
+#define _GNU_SOURCE
+#include "tests/unit/ucp_pair.h"
+
+#include <dirent.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+
+struct pair_shared *pair_shared;
+crdma_slab_t *slab;
+crdma_addr_t ring, flags, acks, area;
+crdma_peer_t peer;
+int me;
+
+static char shm_directory[] = "/dev/shm/crdma-test-XXXXXX";
+
+double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void poll_once(void)
+{
+    static __thread unsigned polls;
+
+    if (0 == crdma_ucp_transport()->progress() && 0 == ++polls % 64) {
+        sched_yield();
+    }
+}
+
+void barrier(void)
+{
+    int turn = __atomic_add_fetch(&pair_shared->turn[me], 1, __ATOMIC_SEQ_CST);
+
+    while (__atomic_load_n(&pair_shared->turn[1 - me], __ATOMIC_SEQ_CST) < turn) {
+        poll_once();
+    }
+}
+
+void finish(crdma_tx_t *tx)
+{
+    while (0 < __atomic_load_n(&tx->pending, __ATOMIC_ACQUIRE)) {
+        poll_once();
+    }
+    REQUIRE(CRDMA_OK == tx->status);
+}
+
+uint64_t read_word(crdma_addr_t addr)
+{
+    return __atomic_load_n((uint64_t *)crdma_slab_at(slab, addr), __ATOMIC_ACQUIRE);
+}
+
+uint64_t pattern(uint64_t seq, size_t i)
+{
+    return (seq * 0x9e3779b97f4a7c15u) ^ (i * 0xc2b2ae3d27d4eb4fu);
+}
+
+void fill(uint64_t *words, size_t bytes, uint64_t seq)
+{
+    for (size_t i = 0; i < bytes / 8; ++i) {
+        words[i] = pattern(seq, i);
+    }
+}
+
+bool intact(const uint64_t *words, size_t bytes, uint64_t seq)
+{
+    for (size_t i = 0; i < bytes / 8; ++i) {
+        if (__atomic_load_n(&words[i], __ATOMIC_RELAXED) != pattern(seq, i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void expose_to_peer(void *buffer, size_t size, void **handle)
+{
+    REQUIRE(CRDMA_OK == peer.transport->expose(buffer, size, crdma_slab_at(slab, area), handle));
+}
+
+void fetch_exposed(crdma_exposed_t *exposed)
+{
+    crdma_tx_t tx = {0};
+
+    REQUIRE(CRDMA_OK == peer.transport->get(&peer, exposed, area, sizeof(*exposed), &tx));
+    finish(&tx);
+}
+
+static int set_up(void)
+{
+    const size_t size = 64u << 20;
+    const void *card;
+    size_t length;
+
+    REQUIRE(CRDMA_OK == crdma_slab_create(size, &slab));
+    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, RING * SLOT, &ring));
+    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, 4096, &flags));
+    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, 4096, &acks));
+    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, 17u << 20, &area));
+    if (CRDMA_OK != crdma_ucp_open(slab)) {
+        return PAIR_SKIP;
+    }
+    REQUIRE(CRDMA_OK == crdma_ucp_open(slab));
+    REQUIRE(CRDMA_OK == crdma_ucp_card(&card, &length));
+    REQUIRE(PAIR_CARD_MAX >= length);
+    memcpy(pair_shared->card[me], card, length);
+    pair_shared->card_length[me] = (int)length;
+    barrier();
+    REQUIRE(CRDMA_ERR_PARAM == crdma_ucp_attach(&peer, card, 7));
+    REQUIRE(CRDMA_OK == crdma_ucp_attach(&peer, pair_shared->card[1 - me],
+                                         (size_t)pair_shared->card_length[1 - me]));
+    REQUIRE(crdma_ucp_alive(&peer));
+    return 0;
+}
+
+static void tear_down(void)
+{
+    double start;
+
+    if (NULL != peer.endpoint) { /* as when one communicator ends and the next begins */
+        crdma_ucp_detach(&peer);
+        REQUIRE(CRDMA_OK == crdma_ucp_attach(&peer, pair_shared->card[1 - me],
+                                             (size_t)pair_shared->card_length[1 - me]));
+        crdma_ucp_detach(&peer);
+    }
+    start = now();
+    crdma_ucp_close();
+    crdma_ucp_close();
+    REQUIRE(5 > now() - start);
+    crdma_slab_destroy(slab);
+}
+
+static void rank_main(int rank, const char *tls, crdma_ucp_order_t order, void (*run)(void))
+{
+    int rc;
+
+    me = rank;
+    crdma_ucp_force_order = order;
+    if (0 == strcmp(tls, "default")) {
+        unsetenv("UCX_TLS");
+    } else {
+        setenv("UCX_TLS", tls, 1);
+    }
+    rc = set_up();
+    if (0 == rc) {
+        run();
+        tear_down();
+    }
+    fflush(stdout);
+    _exit(rc);
+}
+
+/* What the two processes could leave behind: segments of POSIX shared memory, which UCX makes in a
+ * directory of ours, and SysV segments that they created. */
+static int count_leftovers(const pid_t *ranks)
+{
+    DIR *dir = opendir(shm_directory);
+    FILE *segments = fopen("/proc/sysvipc/shm", "r");
+    char line[512];
+    int count = 0;
+
+    for (struct dirent *d; NULL != dir && NULL != (d = readdir(dir));) {
+        count += '.' != d->d_name[0];
+    }
+    if (NULL != dir) {
+        closedir(dir);
+    }
+    while (NULL != segments && NULL != fgets(line, sizeof(line), segments)) {
+        int creator = 0;
+
+        (void)sscanf(line, "%*s %*s %*s %*s %d", &creator);
+        count += creator == ranks[0] || creator == ranks[1];
+    }
+    if (NULL != segments) {
+        fclose(segments);
+    }
+    return count;
+}
+
+int pair_run(const char *tls, crdma_ucp_order_t order, bool killed, void (*run)(void))
+{
+    double limit = now() + PAIR_TIME_LIMIT;
+    pid_t ranks[2], running[2];
+    int result = 0;
+
+    memset(pair_shared, 0, sizeof(*pair_shared));
+    for (int rank = 0; rank < 2; ++rank) {
+        ranks[rank] = fork();
+        if (0 == ranks[rank]) {
+            rank_main(rank, tls, order, run);
+        }
+        running[rank] = ranks[rank];
+    }
+    while (0 != running[0] || 0 != running[1]) {
+        int status, rc, which;
+        pid_t pid = waitpid(-1, &status, WNOHANG);
+
+        if (0 >= pid && limit > now()) {
+            usleep(1000);
+            continue;
+        }
+        if (0 < pid) {
+            which = pid == ranks[1];
+            running[which] = 0;
+            rc = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+            if (0 == rc || (killed && 1 == which && 128 + SIGKILL == rc)) {
+                continue;
+            }
+        } else {
+            fprintf(stderr, "no end after %d s\n", PAIR_TIME_LIMIT);
+            limit += PAIR_TIME_LIMIT;
+            rc = 1;
+        }
+        result = 0 != result ? result : rc; /* the first is the cause */
+        for (int rank = 0; rank < 2; ++rank) {
+            if (0 != running[rank]) {
+                kill(running[rank], SIGKILL); /* it would wait for the other */
+            }
+        }
+    }
+    if (0 < count_leftovers(ranks)) {
+        fprintf(stderr, "something was left in /dev/shm or among the SysV segments\n");
+        result = 1;
+    }
+    return 0 == result || PAIR_SKIP == result ? result : 1;
+}
+
+/* False: there is nothing to test. */
+bool pair_prepare(void)
+{
+    pair_shared =
+        mmap(NULL, sizeof(*pair_shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (MAP_FAILED == pair_shared || NULL == crdma_ucp_transport()) {
+        fprintf(stderr, "skipped: built without UCX\n");
+        return false;
+    }
+    if (NULL == mkdtemp(shm_directory)) {
+        perror(shm_directory);
+        return false;
+    }
+    setenv("UCX_POSIX_DIR", shm_directory, 1);
+    return true;
+}
+
+void pair_cleanup(void)
+{
+    rmdir(shm_directory);
+}
