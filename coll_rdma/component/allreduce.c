@@ -8,8 +8,14 @@ int coll_rdma_allreduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t
 {
     coll_rdma_module_t *module = (coll_rdma_module_t *) base;
     coll_rdma_reduction_t r;
+    crdma_op_args_t *again = coll_rdma_recall(module, CRDMA_ALLREDUCE, dtype, op, count, 0);
     int ret = OMPI_SUCCESS;
 
+    if (OPAL_LIKELY(NULL != again)) {
+        again->in = MPI_IN_PLACE == sbuf ? rbuf : sbuf;
+        again->out = rbuf;
+        return coll_rdma_rerun(module, again);
+    }
     if (coll_rdma_serves(module, comm, &ret)) {
         if (0 == coll_rdma_bytes(count, dtype)) {
             return OMPI_SUCCESS; /* as the MPI layer does for count 0 */
@@ -18,6 +24,9 @@ int coll_rdma_allreduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t
         if (OMPI_SUCCESS == ret) {
             ret = coll_rdma_run(module, CRDMA_ALLREDUCE, 0, !ompi_op_is_commute(op), &r.args, r.op,
                                 r.type);
+            if (OMPI_SUCCESS == ret && r.repeatable) {
+                coll_rdma_remember(module, CRDMA_ALLREDUCE, dtype, op, count, 0, &r.args);
+            }
             ret = coll_rdma_reduction_end(&r, rbuf, count, ret);
         }
         if (OPAL_LIKELY(OMPI_ERR_NOT_SUPPORTED != ret)) {

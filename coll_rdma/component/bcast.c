@@ -31,6 +31,9 @@ static int run(coll_rdma_module_t *module, void *buf, int count, ompi_datatype_t
     }
     args.in = args.out;
     ret = coll_rdma_run(module, CRDMA_BCAST, root, false, &args, CRDMA_OP_NONE, CRDMA_TYPE_NONE);
+    if (OMPI_SUCCESS == ret && NULL != data && ompi_datatype_is_predefined(dtype)) {
+        coll_rdma_remember(module, CRDMA_BCAST, dtype, NULL, count, root, &args);
+    }
     if (OMPI_SUCCESS == ret && NULL == data && !is_root) {
         ret = coll_rdma_unpack(buf, (size_t) count, dtype, args.out, args.count);
     }
@@ -41,8 +44,13 @@ int coll_rdma_bcast(void *buf, int count, ompi_datatype_t *dtype, int root,
                     ompi_communicator_t *comm, mca_coll_base_module_t *base)
 {
     coll_rdma_module_t *module = (coll_rdma_module_t *) base;
+    crdma_op_args_t *again = coll_rdma_recall(module, CRDMA_BCAST, dtype, NULL, count, root);
     int ret = OMPI_SUCCESS;
 
+    if (OPAL_LIKELY(NULL != again)) {
+        again->in = again->out = buf;
+        return coll_rdma_rerun(module, again);
+    }
     if (coll_rdma_serves(module, comm, &ret)) {
         ret = run(module, buf, count, dtype, root, root == ompi_comm_rank(comm));
         if (OPAL_LIKELY(OMPI_ERR_NOT_SUPPORTED != ret)) {

@@ -43,12 +43,25 @@ typedef enum coll_rdma_state {
     COLL_RDMA_DECLINED  /* all ranks agreed to leave the communicator to the lower module */
 } coll_rdma_state_t;
 
+/* The last call of a collective that used predefined types only: everything but the buffers, so
+ * that a program which repeats it pays for comparing, not for choosing. */
+typedef struct coll_rdma_recent {
+    const ompi_datatype_t *dtype; /* NULL: nothing remembered */
+    const ompi_op_t *op;
+    int count, root;
+    unsigned epoch; /* of the group's plans */
+    int algorithm, degree, two_level; /* parameters that were read */
+    size_t segment_size;
+    crdma_op_args_t args;
+} coll_rdma_recent_t;
+
 typedef struct coll_rdma_module {
     mca_coll_base_module_t super;
     coll_rdma_state_t state;
     bool enabled;
     coll_rdma_lower_t lower;
     crdma_group_t *group;
+    coll_rdma_recent_t recent[CRDMA_NCOLLS];
     char *stage[2];       /* packed copies of input and output, grown on demand */
     size_t stage_size[2];
 } coll_rdma_module_t;
@@ -118,6 +131,34 @@ static inline unsigned coll_rdma_cid(ompi_communicator_t *comm)
     return (unsigned) ompi_comm_get_cid(comm);
 #endif
 }
+
+/* run.c: the remembered arguments of an equal call, or NULL. dtype and op are predefined if they
+ * were remembered, so equal pointers mean equal objects. */
+static inline crdma_op_args_t *coll_rdma_recall(coll_rdma_module_t *module, crdma_coll_t coll,
+                                                const ompi_datatype_t *dtype,
+                                                const ompi_op_t *op, int count, int root)
+{
+    coll_rdma_recent_t *recent = &module->recent[coll];
+
+    return recent->dtype == dtype && recent->op == op && recent->count == count
+                   && recent->root == root && COLL_RDMA_READY == module->state
+                   && recent->epoch == module->group->epoch
+                   && recent->algorithm == crdma_params.algorithm[coll]
+                   && recent->degree == crdma_params.degree[coll]
+                   && recent->two_level == crdma_params.two_level
+                   && recent->segment_size == crdma_params.segment_size
+                   && CRDMA_LOG_CALL > crdma_params.verbose
+               ? &recent->args
+               : NULL;
+}
+
+/* Remember a call that coll_rdma_run has served. */
+void coll_rdma_remember(coll_rdma_module_t *module, crdma_coll_t coll,
+                        const ompi_datatype_t *dtype, const ompi_op_t *op, int count, int root,
+                        const crdma_op_args_t *args);
+
+/* Run what was recalled; an Open MPI or MPI error code. */
+int coll_rdma_rerun(coll_rdma_module_t *module, const crdma_op_args_t *args);
 
 /* run.c: choose, trace, run. `ordered`: operands must be combined in rank order. */
 int coll_rdma_run(coll_rdma_module_t *module, crdma_coll_t coll, int root, bool ordered,

@@ -185,6 +185,7 @@ int coll_rdma_reduction_begin(coll_rdma_module_t *module, const void *sbuf, void
         r->args.reducer.context = &r->user;
     }
 
+    r->repeatable = NULL != kernel && ompi_datatype_is_predefined(dtype);
     r->args.in = coll_rdma_contiguous(input, (size_t) count, dtype);
     if (NULL == r->args.in) {
         char *packed = coll_rdma_stage(module, 0, bytes);
@@ -195,12 +196,14 @@ int coll_rdma_reduction_begin(coll_rdma_module_t *module, const void *sbuf, void
             return ret;
         }
         r->args.in = packed;
+        r->repeatable = false;
     }
     if (need_out) {
         r->args.out = coll_rdma_contiguous(rbuf, (size_t) count, dtype);
         if (NULL == r->args.out) {
             r->args.out = coll_rdma_stage(module, 1, bytes);
             r->unpack = true;
+            r->repeatable = false;
             if (NULL == r->args.out) {
                 return OMPI_ERR_OUT_OF_RESOURCE;
             }

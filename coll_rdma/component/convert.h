@@ -54,6 +54,7 @@ typedef struct coll_rdma_reduction {
     coll_rdma_user_op_t user;
     crdma_op_id_t op;
     crdma_type_id_t type;
+    bool repeatable; /* an equal call may reuse args with other buffers */
     bool unpack; /* args.out is packed: copy to the user's buffer afterwards */
 } coll_rdma_reduction_t;
 

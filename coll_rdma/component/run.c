@@ -106,3 +106,24 @@ int coll_rdma_run(coll_rdma_module_t *module, crdma_coll_t coll, int root, bool 
     }
     return to_ompi(crdma_op_run(g, args));
 }
+
+void coll_rdma_remember(coll_rdma_module_t *module, crdma_coll_t coll,
+                        const ompi_datatype_t *dtype, const ompi_op_t *op, int count, int root,
+                        const crdma_op_args_t *args)
+{
+    module->recent[coll] = (coll_rdma_recent_t) {.dtype = dtype,
+                                                 .op = op,
+                                                 .count = count,
+                                                 .root = root,
+                                                 .epoch = module->group->epoch,
+                                                 .algorithm = crdma_params.algorithm[coll],
+                                                 .degree = crdma_params.degree[coll],
+                                                 .two_level = crdma_params.two_level,
+                                                 .segment_size = crdma_params.segment_size,
+                                                 .args = *args};
+}
+
+int coll_rdma_rerun(coll_rdma_module_t *module, const crdma_op_args_t *args)
+{
+    return to_ompi(crdma_op_run(module->group, args));
+}

@@ -43,6 +43,7 @@ typedef struct crdma_group {
     uint64_t seq;        /* number of the last call */
     struct crdma_plan *plans; /* most recently used first */
     int nplans;
+    unsigned epoch;      /* changes when a plan is freed */
     struct crdma_op *op;      /* state of the blocking call */
     char *scratch, *tmp;      /* grown on demand */
     size_t scratch_size, tmp_size;

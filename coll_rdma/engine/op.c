@@ -95,8 +95,9 @@ crdma_status_t crdma_op_start(crdma_op_t *op, const crdma_op_args_t *args)
     g->region->history[seq % CRDMA_HISTORY].sig = args->sig;
     __atomic_store_n(&g->region->history[seq % CRDMA_HISTORY].seq, seq, __ATOMIC_RELEASE);
 
-    unit = args->elsize < CRDMA_LINE && 0 != args->elsize && 0 == CRDMA_LINE % args->elsize
-               ? CRDMA_LINE / args->elsize
+    /* elements per cache line, if the size is a power of two */
+    unit = args->elsize <= CRDMA_LINE && 0 == (args->elsize & (args->elsize - 1))
+               ? (size_t) CRDMA_LINE >> __builtin_ctzl(args->elsize)
                : 1;
     op->grain = unit;
     op->seg_count = args->count;

@@ -94,6 +94,7 @@ crdma_status_t crdma_plan_get_slow(crdma_group_t *g, const crdma_plan_key_t *key
             }
             plan_free(*link);
             *link = NULL;
+            ++g->epoch;
         } else {
             ++g->nplans;
         }
