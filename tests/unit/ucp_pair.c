@@ -102,10 +102,10 @@ static int set_up(void)
     size_t length;
 
     REQUIRE(CRDMA_OK == crdma_slab_create(size, &slab));
-    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, RING * SLOT, &ring));
-    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, 4096, &flags));
-    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, 4096, &acks));
-    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, 17u << 20, &area));
+    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, RING * SLOT, &ring, NULL));
+    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, 4096, &flags, NULL));
+    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, 4096, &acks, NULL));
+    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, 17u << 20, &area, NULL));
     if (CRDMA_OK != crdma_ucp_open(slab)) {
         return PAIR_SKIP;
     }
