@@ -48,7 +48,7 @@ typedef struct crdma_group {
     char *scratch, *tmp;      /* grown on demand */
     size_t scratch_size, tmp_size;
     crdma_tx_t probe_tx;      /* watch.c: reading a remote peer's history */
-    uint64_t probe[2];
+    crdma_call_t probe[CRDMA_HISTORY];
     int probe_rank;
     uint64_t poison_out;
 } crdma_group_t;

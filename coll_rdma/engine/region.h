@@ -12,14 +12,16 @@
 
 #define CRDMA_HISTORY 64
 
+typedef struct crdma_call {
+    uint64_t seq; /* number of the call on this communicator, from 1; written last */
+    uint64_t sig;
+} crdma_call_t;
+
 typedef struct crdma_region {
     uint64_t poison; /* 1 + rank that reported a failure */
     uint64_t left;   /* nonzero: the owner has freed the communicator or called MPI_Finalize */
     uint64_t pad[6];
-    struct {
-        uint64_t seq; /* number of the call on this communicator, from 1 */
-        uint64_t sig;
-    } history[CRDMA_HISTORY];
+    crdma_call_t history[CRDMA_HISTORY];
     uint64_t mailbox[]; /* by rank: see protocol/edge.h */
 } crdma_region_t;
 

@@ -4,9 +4,12 @@
  * A rank that waits for a peer longer than coll_rdma_check_interval looks at the history that
  * the peer keeps in its region. With n the number of this call on the communicator:
  *
- *   peer's n-th call has another signature   the ranks disagree: both calls are known, report
+ *   a call up to n with another signature    the ranks disagree: both calls are known, report
  *   peer has left, or its process is gone    report
  *   otherwise                                it is late, or waits itself: keep waiting
+ *
+ * (Up to n: two ranks that both believe to be the root of a broadcast have finished it before they
+ * wait for each other in a later call.)
  *
  * This finds every disagreement: of the ranks that wait for ever in call n, each waits for one
  * that disagrees (found), or for one with the same signature that waits itself, or that
@@ -111,11 +114,25 @@ crdma_status_t crdma_op_wait(crdma_op_t *op, crdma_edge_t *edge)
     return crdma_watch(op, edge);
 }
 
-static crdma_status_t compare(crdma_op_t *op, crdma_edge_t *edge, uint64_t seq, uint64_t sig)
+/* The calls that both ranks remember, oldest first. */
+static crdma_status_t compare(crdma_op_t *op, crdma_edge_t *edge, const crdma_call_t *theirs)
 {
-    if (seq == op->seq && sig != op->args.sig) {
-        edge->seen_sig = sig;
-        return crdma_op_fail(op, edge, CRDMA_ERR_MISMATCH);
+    const crdma_call_t *mine = op->group->region->history;
+    const uint64_t first = op->seq < CRDMA_HISTORY ? 1 : op->seq - CRDMA_HISTORY + 1;
+
+    for (uint64_t n = first; n <= op->seq; ++n) {
+        const size_t i = n % CRDMA_HISTORY;
+        const uint64_t seq = __atomic_load_n(&theirs[i].seq, __ATOMIC_ACQUIRE);
+        const uint64_t sig = __atomic_load_n(&theirs[i].sig, __ATOMIC_RELAXED);
+
+        /* read twice: the owner may be writing a later call over it */
+        if (seq == n && sig != mine[i].sig
+            && n == __atomic_load_n(&theirs[i].seq, __ATOMIC_ACQUIRE)) {
+            op->args.sig = mine[i].sig;
+            op->seq = n;
+            edge->seen_sig = sig;
+            return crdma_op_fail(op, edge, CRDMA_ERR_MISMATCH);
+        }
     }
     return CRDMA_OK;
 }
@@ -134,24 +151,22 @@ static crdma_status_t watch_remote(crdma_op_t *op, crdma_edge_t *edge)
         if (CRDMA_OK != g->probe_tx.status) {
             return crdma_op_fail(op, edge, CRDMA_ERR_PEER);
         }
-        return compare(op, edge, g->probe[0], g->probe[1]);
+        return compare(op, edge, g->probe);
     }
     g->probe_rank = edge->rank;
     status = t->get(edge->peer, g->probe,
-                    g->regions[edge->rank] + offsetof(crdma_region_t, history)
-                        + op->seq % CRDMA_HISTORY * sizeof(g->probe),
-                    sizeof(g->probe), &g->probe_tx);
+                    g->regions[edge->rank] + offsetof(crdma_region_t, history), sizeof(g->probe),
+                    &g->probe_tx);
     return 0 > status ? crdma_op_fail(op, edge, CRDMA_ERR_PEER) : CRDMA_OK;
 }
 
 crdma_status_t crdma_watch(crdma_op_t *op, crdma_edge_t *edge)
 {
     crdma_group_t *g = op->group;
-    const uint64_t poison = __atomic_load_n(&g->region->poison, __ATOMIC_RELAXED);
     const crdma_region_t *theirs;
-    uint64_t seq, sig;
+    uint64_t seq;
 
-    if (0 != poison) {
+    if (0 != __atomic_load_n(&g->region->poison, __ATOMIC_RELAXED)) {
         return crdma_op_fail(op, edge, CRDMA_ERR_PEER);
     }
     if (NULL == edge) {
@@ -162,13 +177,12 @@ crdma_status_t crdma_watch(crdma_op_t *op, crdma_edge_t *edge)
     }
     theirs = (const crdma_region_t *) (edge->peer->map + g->regions[edge->rank]);
     seq = __atomic_load_n(&theirs->history[op->seq % CRDMA_HISTORY].seq, __ATOMIC_ACQUIRE);
-    sig = __atomic_load_n(&theirs->history[op->seq % CRDMA_HISTORY].sig, __ATOMIC_RELAXED);
     if (seq < op->seq
         && (0 != __atomic_load_n(&theirs->left, __ATOMIC_RELAXED)
             || !crdma_shm_alive(edge->peer))) {
         return crdma_op_fail(op, edge, CRDMA_ERR_PEER);
     }
-    return compare(op, edge, seq, sig);
+    return compare(op, edge, theirs->history);
 }
 
 static void tell_others(crdma_group_t *g)
