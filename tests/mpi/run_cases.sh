@@ -69,7 +69,7 @@ trace_rules()
         esac
     done
     case $1 in
-    ll-off) echo "none * 0 protocol=ll" ;;
+    ll-off) echo "none * 1 protocol=ll" ;; # a barrier has 0 bytes, which is not above 0
     ll-more) echo "some * 1 protocol=ll" ;;
     tiny-blocks | rendezvous-off) echo "none * 0 protocol=rendezvous" ;;
     rendezvous-write | rendezvous-read)

@@ -5,6 +5,7 @@
 #   MPIRUN         mpirun
 #   COMPONENT_DIR  folder with mca_coll_rdma.so (default: the build tree's, else the installed one)
 #   TEST_BIN_DIR   folder with the compiled programs (default: the build tree's)
+#   CRDMA_BUILD    build tree, CRDMA_PREFIX installation: where these two defaults are looked for first
 #   PYTHON         interpreter that has mpi4py (default: /usr/bin/python3)
 #   CORES          cores to count on (default: nproc)
 
@@ -26,17 +27,19 @@ first_folder_with()
     done
 }
 
-TEST_BIN_DIR=${TEST_BIN_DIR:-$(first_folder_with test_basic "$here/../../build/tests/mpi" \
-    "$here/../../build/mpi" "$here")}
+tree=$here/../..
+TEST_BIN_DIR=${TEST_BIN_DIR:-$(first_folder_with test_basic "${CRDMA_BUILD:-$tree/build}/tests/mpi" \
+    "$tree/build/mpi" "$here")}
 COMPONENT_DIR=${COMPONENT_DIR:-$(first_folder_with mca_coll_rdma.so \
-    "$here/../../build/coll_rdma/.libs" "$here/../../coll_rdma/.libs" \
-    "$here/../../_install/lib/openmpi")}
+    "${CRDMA_PREFIX:-$tree/_install}/lib/openmpi" "${CRDMA_BUILD:-$tree/build}/.libs" \
+    "$tree/build/.libs" "$tree/build/coll_rdma/.libs" "$tree/.libs")}
 
 mpirun_version=$("$MPIRUN" --version 2>/dev/null | sed -n 's/^mpirun (Open MPI) //p')
 mpirun_version=${mpirun_version:-unknown}
 
 # Open MPI refuses root without these; in a container everything is root.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export PRTE_ALLOW_RUN_AS_ROOT=1 PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1
 
 # launch_options RANKS: fills the array `options` with mpirun's own options.
 launch_options()
@@ -98,7 +101,7 @@ launch()
     local log=$1 status
 
     shift
-    printf 'command:' >"$log"
+    printf 'command:%s' "${UCX_TLS:+ UCX_TLS=$UCX_TLS}" >"$log"
     printf ' %q' "$@" >>"$log"
     printf '\n' >>"$log"
     timeout -k 5 "$LIMIT" "$@" >>"$log" 2>&1 </dev/null &

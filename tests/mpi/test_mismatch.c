@@ -137,6 +137,7 @@ int main(int argc, char **argv)
     warm_up(victim);
     error = disagreeing_call(mode, victim);
     for (int i = 0; i < 3 && MPI_SUCCESS == error; ++i) {
+        test_note("MPI_Barrier number %d after the mismatch", i + 1);
         error = MPI_Barrier(victim);
     }
     if (fatal) {
