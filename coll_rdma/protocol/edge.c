@@ -113,12 +113,13 @@ crdma_status_t crdma_edge_give_credit(crdma_edge_t *edge)
     while (!edge->open) {
         /* The peer has told its address before it sent what I have just read, but nothing
          * orders the two on the way: it arrives without further action of the peer. */
-        crdma_status_t status = crdma_edge_try_open(edge);
-
-        if (0 > status) {
-            return status;
+        if (CRDMA_ERR_PEER == crdma_edge_try_open(edge)) {
+            /* It has finished its calls and left before I needed its address: nobody waits for
+             * the credit. */
+            edge->rx_credited = edge->rx_consumed;
+            return CRDMA_OK;
         }
-        if (edge->remote) {
+        if (!edge->open && edge->remote) {
             edge->peer->transport->progress();
         }
     }
