@@ -22,6 +22,9 @@
  * block is overwritten where it lies (against 4 or 16 blocks of 8 KB, 2 ranks, AMD EPYC: 20-50 %
  * less time from 2 to 8 KB; equal below). */
 #define DIRECT_BLOCKS 2
+/* If ranks share processors, what counts is how much a rank gets done before it must yield. */
+#define SHARED_BLOCKS 32
+#define SHARED_RNDV_MIN (256 * 1024 + 1) /* what fits into the blocks */
 /* Between hosts every credit is a message of its own. */
 #define REMOTE_BLOCKS 16
 /* Below this many bytes a rendezvous within the host costs more than copying through blocks. A
@@ -70,8 +73,7 @@ crdma_status_t crdma_group_begin(crdma_slab_t *slab, int rank, int size, const c
     g->rank = rank;
     g->size = size;
     strncpy(g->name, name, sizeof(g->name) - 1);
-    set_geometry(&g->direct, DIRECT_BLOCKS);
-    set_geometry(&g->remote, REMOTE_BLOCKS);
+    set_geometry(&g->direct, SHARED_BLOCKS); /* the largest, for the reservation */
     g->start = crdma_params.sequence_start;
     g->region_size = sizeof(crdma_region_t) + (size_t) size * sizeof(uint64_t);
     g->reserved = g->region_size
@@ -134,14 +136,18 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
     memcpy(g->node, config->node, n * sizeof(*g->node));
     g->nnodes = config->nnodes;
     g->oversubscribed = config->oversubscribed;
+    set_geometry(&g->direct, g->oversubscribed ? SHARED_BLOCKS : DIRECT_BLOCKS);
+    set_geometry(&g->remote, REMOTE_BLOCKS);
     g->all_direct = true;
     for (int r = 0; r < g->size; ++r) {
         if (r != g->rank && NULL == g->peers[r]->map) {
             g->all_direct = false;
         }
     }
-    set_rendezvous(&g->rndv_bcast, true, BCAST_RNDV_MIN, config->cma);
-    set_rendezvous(&g->rndv_reduce, true, REDUCE_RNDV_MIN, config->cma);
+    set_rendezvous(&g->rndv_bcast, true,
+                   g->oversubscribed ? SHARED_RNDV_MIN : BCAST_RNDV_MIN, config->cma);
+    set_rendezvous(&g->rndv_reduce, true,
+                   g->oversubscribed ? SHARED_RNDV_MIN : REDUCE_RNDV_MIN, config->cma);
     set_rendezvous(&g->rndv_remote, false, REMOTE_RNDV_MIN,
                    g->remote.block_size >= CRDMA_RNDV_BLOCK_MIN);
     return CRDMA_OK;

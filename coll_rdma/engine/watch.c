@@ -35,7 +35,7 @@ void (*crdma_idle)(void);
 /* Default polls before the processor is yielded, if there is one for every rank. */
 #define SPIN_ALONE 20000
 /* ... and if ranks share processors. */
-#define SPIN_SHARED 8
+#define SPIN_SHARED 1
 #define YIELDS_PER_IDLE 16
 #define YIELDS_PER_CLOCK 64
 

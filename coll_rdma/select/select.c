@@ -20,6 +20,9 @@
  * read from there. */
 #define ONE_SHOT_READ (128 * 1024)
 #define ONE_SHOT_COPY (16 * 1024)
+/* Ranks that share processors, up to which everybody sends to everybody (8 against 16 ranks on 2
+ * processors). */
+#define EXCHANGE_SHARED_RANKS 8
 
 static void select_shm(const crdma_select_args_t *a, crdma_choice_t *c)
 {
@@ -34,15 +37,18 @@ static void select_shm(const crdma_select_args_t *a, crdma_choice_t *c)
         }
         break;
     case CRDMA_REDUCE:
-        if (a->bytes * (size_t) a->size <= 4 * ONE_SHOT_COPY) {
-            c->alg = CRDMA_ALG_TREE;
-            c->degree = all;
-        } else {
-            c->alg = CRDMA_ALG_RSAG;
-            c->degree = all;
-        }
+        /* Where ranks share processors the root alone is as fast as all together. */
+        c->alg = a->oversubscribed || a->bytes * (size_t) a->size <= 4 * ONE_SHOT_COPY
+                     ? CRDMA_ALG_TREE
+                     : CRDMA_ALG_RSAG;
+        c->degree = all;
         break;
     case CRDMA_ALLREDUCE:
+        if (a->oversubscribed && a->size > EXCHANGE_SHARED_RANKS) {
+            c->alg = CRDMA_ALG_TREE; /* fewer messages than N (N - 1) */
+            c->degree = all;
+            break;
+        }
         c->alg = a->bytes * (size_t) all
                          <= (SIZE_MAX != a->rndv_min ? ONE_SHOT_READ : ONE_SHOT_COPY)
                      ? CRDMA_ALG_EXCHANGE
