@@ -23,8 +23,8 @@
  * less time from 2 to 8 KB; equal below). */
 #define DIRECT_BLOCKS 2
 /* If ranks share processors, what counts is how much a rank gets done before it must yield. */
-#define SHARED_BLOCKS 32
-#define SHARED_RNDV_MIN (256 * 1024 + 1) /* what fits into the blocks */
+#define SHARED_BLOCKS 8
+#define SHARED_RNDV_MIN (256 * 1024 + 1) /* up to here blocks win, 4 ranks on 2 processors */
 /* Between hosts every credit is a message of its own. */
 #define REMOTE_BLOCKS 16
 /* Below this many bytes a rendezvous within the host costs more than copying through blocks. A

@@ -12,7 +12,7 @@ crdma_status_t crdma_edge_create(crdma_slab_t *slab, const crdma_ring_geometry_t
                                  crdma_peer_t *peer, int rank, const uint64_t *mail,
                                  crdma_addr_t mail_remote, uint64_t start, crdma_edge_t **out)
 {
-    crdma_edge_t *edge = calloc(1, sizeof(*edge) + geometry->cell_count);
+    crdma_edge_t *edge = calloc(1, sizeof(*edge) + geometry->window);
     crdma_status_t status;
     bool fresh;
 
@@ -135,7 +135,7 @@ crdma_status_t crdma_edge_give_credit(crdma_edge_t *edge)
 crdma_status_t crdma_edge_consume_slow(crdma_edge_t *edge, uint64_t position, bool credit_now)
 {
     const crdma_ring_geometry_t *g = edge->geometry;
-    const uint64_t mask = g->cell_count - 1;
+    const uint64_t mask = g->window - 1;
 
     if (crdma_ring_needs_scrub(g, position)) {
         crdma_ring_scrub_cell(g, edge->rx_ring, position);

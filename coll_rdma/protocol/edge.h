@@ -39,7 +39,7 @@ typedef struct crdma_edge {
     uint64_t rx_next;      /* position of the next message to expect */
     uint64_t rx_consumed;  /* all positions up to this one are consumed */
     uint64_t rx_credited;  /* last value stored to credit_out */
-    uint8_t *rx_ahead;     /* cell_count flags: consumed out of order, beyond rx_consumed */
+    uint8_t *rx_ahead;     /* window flags: consumed out of order, beyond rx_consumed */
     const uint64_t *mail;  /* my mailbox entry for this peer */
     crdma_addr_t mail_remote; /* its mailbox entry for me */
     uint64_t mail_out;     /* what I have stored there */
@@ -107,7 +107,7 @@ static inline crdma_status_t crdma_edge_consume(crdma_edge_t *edge, uint64_t pos
     const crdma_ring_geometry_t *g = edge->geometry;
 
     if (position == edge->rx_consumed + 1 && !crdma_ring_needs_scrub(g, position)
-        && 0 == edge->rx_ahead[(position + 1) & (g->cell_count - 1)]) {
+        && 0 == edge->rx_ahead[(position + 1) & (g->window - 1)]) {
         edge->rx_consumed = position;
         if (!credit_now && position - edge->rx_credited < g->credit_every) {
             return CRDMA_OK;

@@ -14,8 +14,10 @@ void crdma_ring_geometry_init(crdma_ring_geometry_t *g, uint32_t block_count,
                               uint32_t ll_max, uint32_t block_size)
 {
     g->block_count = block_count;
-    g->cell_count = block_count > CRDMA_CELLS_MIN ? block_count : CRDMA_CELLS_MIN;
-    g->credit_every = block_count / 2; /* so that a sender of blocks is never stuck */
+    g->cell_count = CRDMA_CELLS;
+    g->window = block_count > CRDMA_CELLS ? block_count : CRDMA_CELLS;
+    /* half of the smaller ring, so that no sender is stuck */
+    g->credit_every = (block_count < CRDMA_CELLS ? block_count : CRDMA_CELLS) / 2;
     g->ll_max = ll_max;
     g->block_size = block_size;
     g->cell_size = (uint32_t) round_up(crdma_ll_words(ll_max) * sizeof(uint64_t), CRDMA_LINE);
@@ -40,7 +42,7 @@ void crdma_ring_scrub_cell(const crdma_ring_geometry_t *g, char *ring, uint64_t 
 
 void crdma_ring_clear(const crdma_ring_geometry_t *g, char *ring, bool remote, bool fresh)
 {
-    for (uint32_t i = 0; i < (fresh ? 1 : g->cell_count); ++i) {
+    for (uint32_t i = 0; i < (fresh ? 1 : g->window); ++i) {
         crdma_ring_scrub_cell(g, ring, i);
         if (remote) {
             *(uint64_t *) (ring + crdma_ring_grant(g, i)) = crdma_ring_never(i);

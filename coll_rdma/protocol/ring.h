@@ -35,11 +35,13 @@
 
 #define CRDMA_LINE 64
 #define CRDMA_GRANT_STRIDE 640
-#define CRDMA_CELLS_MIN 8
+/* Few, so that the cells of many peers stay in the cache. */
+#define CRDMA_CELLS 8
 
 /* Sizes and offsets in bytes, equal on all ranks of a communicator. */
 typedef struct crdma_ring_geometry {
     uint32_t cell_count, block_count;
+    uint32_t window;       /* the larger of both: positions that can be under way */
     uint32_t credit_every; /* positions consumed before a credit goes out */
     uint32_t ll_max;     /* payload of an LL cell */
     uint32_t block_size; /* payload of a block */
@@ -65,7 +67,6 @@ typedef struct crdma_slot {
 
 _Static_assert(sizeof(crdma_slot_t) == CRDMA_LINE, "a block header is one line");
 
-/* cell_count is CRDMA_CELLS_MIN, or block_count if that is larger. */
 void crdma_ring_geometry_init(crdma_ring_geometry_t *geometry, uint32_t block_count,
                               uint32_t ll_max, uint32_t block_size);
 
@@ -83,7 +84,7 @@ void crdma_ring_scrub_cell(const crdma_ring_geometry_t *geometry, char *ring, ui
 
 static inline int crdma_ring_needs_scrub(const crdma_ring_geometry_t *geometry, uint64_t position)
 {
-    return (position & 0x7fffffffu) < geometry->cell_count;
+    return (position & 0x7fffffffu) < geometry->window;
 }
 
 static inline uint64_t *crdma_ring_cell(const crdma_ring_geometry_t *g, char *ring, uint64_t p)
