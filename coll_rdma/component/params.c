@@ -50,7 +50,7 @@ static const int_param_t int_params[] = {
      "Payload (bytes) of one preregistered block (protocol slot)"},
     {"block_count", &P.block_count, 5,
      "Preregistered blocks per pair of communicating ranks and direction, a power of two; 0: "
-     "2 within a host, 16 between hosts"},
+     "2 within a host, 8 there if ranks share processors, 16 between hosts"},
     {"spin", &P.spin, 5,
      "Polls of a waiting rank before it yields its processor at every poll; 0: chosen by whether "
      "there is a processor for every rank"},

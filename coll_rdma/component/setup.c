@@ -90,6 +90,7 @@ typedef struct setup {
     bool shm_ok;
     bool cma;
     const char *reason; /* why not, if !ok */
+    int failer;         /* lowest rank that is unable for a reason of its own; size: none */
 } setup_t;
 
 static void setup_free(setup_t *s)
@@ -99,6 +100,8 @@ static void setup_free(setup_t *s)
     free(s->regions);
     free(s->node);
 }
+
+static const char other_rank[] = "another rank declined";
 
 static void fail(setup_t *s, const char *reason)
 {
@@ -124,12 +127,6 @@ static void prepare(setup_t *s, ompi_communicator_t *comm)
     }
     s->ok = true;
     if (NULL != complaint) {
-        static bool said;
-
-        if (!said && 0 == opal_process_info.my_local_rank) {
-            crdma_log(CRDMA_LOG_ERROR, "%s; coll/rdma is not used", complaint);
-        }
-        said = true;
         fail(s, complaint);
     } else if (CRDMA_OK != coll_rdma_context_slab(&s->slab)) {
         fail(s, "no preregistered memory");
@@ -162,7 +159,7 @@ static void attach_direct(setup_t *s)
         int first = 0;
 
         if (!card->ok) {
-            fail(s, "another rank declined");
+            fail(s, other_rank);
             return;
         }
         if (card->parameters != mine->parameters) {
@@ -200,6 +197,13 @@ static int agree(coll_rdma_module_t *module, ompi_communicator_t *comm, int *val
                                    module->lower.allreduce_module);
 }
 
+/* Is everybody able? Learns which rank is to tell the user why not. */
+static int agree_on_failer(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t *comm)
+{
+    s->failer = !s->ok && other_rank != s->reason ? s->rank : s->size;
+    return agree(module, comm, &s->failer, 1);
+}
+
 /* Step 4: everybody's card of the transport between hosts. */
 static int attach_remote(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t *comm)
 {
@@ -213,7 +217,8 @@ static int attach_remote(setup_t *s, coll_rdma_module_t *module, ompi_communicat
 
     coll_rdma_context_lock();
     if (CRDMA_OK != coll_rdma_context_open_remote() || CRDMA_OK != crdma_ucp_card(&mine, &len)) {
-        fail(s, "the transport between hosts (ucp) cannot be used");
+        fail(s, "the transport between hosts cannot be used: UCX found no usable device, or see "
+                "coll_rdma_verbose 1");
         len = 0;
     }
     coll_rdma_context_unlock();
@@ -277,7 +282,7 @@ static void drop_peers(setup_t *s)
 
 static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t *comm)
 {
-    enum { OK, ONE_HOST, SHM, CMA, ALONE, NFLAGS };
+    enum { FAILER, ONE_HOST, SHM, CMA, ALONE, NFLAGS };
     int flags[NFLAGS];
     int ret;
 
@@ -297,30 +302,28 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
     attach_direct(s);
     coll_rdma_context_unlock();
 
-    flags[OK] = s->ok;
+    flags[FAILER] = !s->ok && other_rank != s->reason ? s->rank : s->size;
     flags[ONE_HOST] = !s->need_remote;
     flags[SHM] = s->shm_ok;
     flags[CMA] = s->cma;
     flags[ALONE] = !is_oversubscribed();
     ret = agree(module, comm, flags, NFLAGS);
-    if (OMPI_SUCCESS != ret || !flags[OK]) {
-        fail(s, "another rank declined");
+    s->failer = flags[FAILER];
+    if (OMPI_SUCCESS != ret || s->failer < s->size) {
+        fail(s, other_rank);
         return ret;
     }
     if (!flags[SHM]) {
         drop_peers(s); /* somebody cannot map its neighbour: nobody uses shared memory */
     }
     if (!flags[ONE_HOST] || !flags[SHM]) {
-        int ok;
-
         ret = attach_remote(s, module, comm);
         if (OMPI_SUCCESS != ret) {
             return ret;
         }
-        ok = s->ok;
-        ret = agree(module, comm, &ok, 1);
-        if (OMPI_SUCCESS != ret || !ok) {
-            fail(s, "another rank declined");
+        ret = agree_on_failer(s, module, comm);
+        if (OMPI_SUCCESS != ret || s->failer < s->size) {
+            fail(s, other_rank);
             return ret;
         }
     }
@@ -334,10 +337,9 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
                                                        .oversubscribed = !flags[ALONE]})) {
         fail(s, "no memory");
     }
-    flags[OK] = s->ok;
-    ret = agree(module, comm, flags, 1);
-    if (OMPI_SUCCESS == ret && !flags[OK]) {
-        fail(s, "another rank declined");
+    ret = agree_on_failer(s, module, comm);
+    if (OMPI_SUCCESS == ret && s->failer < s->size) {
+        fail(s, other_rank);
     }
     return ret;
 }
@@ -361,9 +363,14 @@ int coll_rdma_setup(coll_rdma_module_t *module, ompi_communicator_t *comm)
     } else {
         module->state = COLL_RDMA_DECLINED;
         if (OMPI_SUCCESS == ret) {
-            crdma_log(CRDMA_LOG_SETUP, "cid %u (%s): rank %d/%d declines: %s",
-                      coll_rdma_cid(comm), comm->c_name, s.rank, s.size,
-                      s.reason);
+            /* one line for the user, from one rank, once for each reason */
+            static const char *said;
+            const bool tell = s.failer == s.rank && said != s.reason;
+
+            crdma_log(tell ? CRDMA_LOG_ERROR : CRDMA_LOG_SETUP,
+                      "%s (cid %u) is left to other components: %s (rank %d of %d)", comm->c_name,
+                      coll_rdma_cid(comm), s.reason, s.rank, s.size);
+            said = tell ? s.reason : said;
         }
         drop_peers(&s);
         coll_rdma_context_lock();

@@ -24,7 +24,7 @@ crdma_ucp_state_t crdma_ucp_state = {.lock = PTHREAD_MUTEX_INITIALIZER,
 
 static crdma_status_t report(const char *what, ucs_status_t status)
 {
-    crdma_log(CRDMA_LOG_ERROR, "UCX cannot be used: %s: %s", what, ucs_status_string(status));
+    crdma_log(CRDMA_LOG_SETUP, "UCX cannot be used: %s: %s", what, ucs_status_string(status));
     switch (status) {
     case UCS_ERR_NO_MEMORY:
         return CRDMA_ERR_NOMEM;
