@@ -43,8 +43,12 @@ crdma_status_t coll_rdma_context_slab(crdma_slab_t **out)
     crdma_status_t status = CRDMA_OK;
 
     if (0 == size) {
-        const bool one_host = (int) opal_process_info.num_local_peers + 1
-                              >= ompi_comm_size(&ompi_mpi_comm_world.comm);
+#if CRDMA_OMPI_MAJOR >= 5
+        const int job_size = (int) opal_process_info.num_procs; /* also without MPI_COMM_WORLD */
+#else
+        const int job_size = ompi_comm_size(&ompi_mpi_comm_world.comm);
+#endif
+        const bool one_host = (int) opal_process_info.num_local_peers + 1 >= job_size;
 
         /* Address space only where pages are committed when touched; between hosts a network
          * adapter may pin all of it. */

@@ -8,9 +8,10 @@
  *   4. if some ranks are on different hosts: the cards of the transport between hosts, and a second
  *      agreement
  *
- * Whatever one rank cannot do, all learn in 3 or 4, so they decline together. While it runs
- * the communicator's functions are the lower module's: its collectives may be built
- * from one another, and must not come back to us.
+ * Whatever one rank cannot do, all learn in 3 or 4, so they decline together. While it runs the
+ * module counts as declined: collectives of the lower module may be built from one another through
+ * the communicator's functions, which are ours (or those of a component above us), and must
+ * reach the lower module.
  */
 #include "coll_rdma/component/coll_rdma.h"
 
@@ -22,31 +23,6 @@
 #include "coll_rdma/component/coll_rdma_card.h"
 #include "coll_rdma/transport/ucp.h"
 #include "opal/util/proc.h"
-
-/* The four functions that we own, exchanged with what lies below and back. */
-static void use_lower(coll_rdma_module_t *module, ompi_communicator_t *comm)
-{
-#define USE(name)                                              \
-    comm->c_coll->coll_##name = module->lower.name;            \
-    comm->c_coll->coll_##name##_module = module->lower.name##_module
-    USE(allreduce);
-    USE(barrier);
-    USE(bcast);
-    USE(reduce);
-#undef USE
-}
-
-static void use_ours(coll_rdma_module_t *module, ompi_communicator_t *comm)
-{
-#define USE(name)                                          \
-    comm->c_coll->coll_##name = module->super.coll_##name; \
-    comm->c_coll->coll_##name##_module = &module->super
-    USE(allreduce);
-    USE(barrier);
-    USE(bcast);
-    USE(reduce);
-#undef USE
-}
 
 static uint64_t mix(uint64_t hash, uint64_t value)
 {
@@ -349,9 +325,8 @@ int coll_rdma_setup(coll_rdma_module_t *module, ompi_communicator_t *comm)
     setup_t s = {.rank = ompi_comm_rank(comm), .size = ompi_comm_size(comm)};
     int ret;
 
-    use_lower(module, comm);
+    module->state = COLL_RDMA_DECLINED;
     ret = exchange(&s, module, comm);
-    use_ours(module, comm);
     if (OMPI_SUCCESS == ret && s.ok) {
         module->group = s.group;
         module->state = COLL_RDMA_READY;
@@ -361,7 +336,6 @@ int coll_rdma_setup(coll_rdma_module_t *module, ompi_communicator_t *comm)
                   SIZE_MAX != s.group->rndv_reduce.min ? "" : ", no rendezvous within the host",
                   s.group->oversubscribed ? ", more ranks than processors" : "");
     } else {
-        module->state = COLL_RDMA_DECLINED;
         if (OMPI_SUCCESS == ret) {
             /* one line for the user, from one rank, once for each reason */
             static const char *said;
