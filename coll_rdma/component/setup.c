@@ -311,7 +311,7 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
                                                        .nnodes = s->nnodes,
                                                        .cma = flags[CMA],
                                                        .oversubscribed = !flags[ALONE]})) {
-        fail(s, "no memory");
+        fail(s, "no preregistered memory left (coll_rdma_memory_limit)");
     }
     ret = agree_on_failer(s, module, comm);
     if (OMPI_SUCCESS == ret && s->failer < s->size) {

@@ -73,12 +73,9 @@ crdma_status_t crdma_group_begin(crdma_slab_t *slab, int rank, int size, const c
     g->rank = rank;
     g->size = size;
     strncpy(g->name, name, sizeof(g->name) - 1);
-    set_geometry(&g->direct, SHARED_BLOCKS); /* the largest, for the reservation */
     g->start = crdma_params.sequence_start;
     g->region_size = sizeof(crdma_region_t) + (size_t) size * sizeof(uint64_t);
-    g->reserved = g->region_size
-                  + (size_t) (size - 1 < EDGES_RESERVED ? size - 1 : EDGES_RESERVED)
-                        * g->direct.size;
+    g->reserved = crdma_slab_block_size(g->region_size);
     status = crdma_slab_reserve(slab, g->reserved);
     if (CRDMA_OK != status) {
         crdma_log(CRDMA_LOG_SETUP,
@@ -99,6 +96,26 @@ crdma_status_t crdma_group_begin(crdma_slab_t *slab, int rank, int size, const c
     g->probe_rank = -1;
     *out = g;
     return CRDMA_OK;
+}
+
+/* Promise of the slab for the rings of the group's edges, now that their kind is known. */
+static crdma_status_t reserve_rings(crdma_group_t *g)
+{
+    const size_t n = (size_t) (g->size - 1 < EDGES_RESERVED ? g->size - 1 : EDGES_RESERVED);
+    const size_t size = n
+                        * crdma_slab_block_size(g->all_direct ? g->direct.size
+                                                              : g->remote.remote_size);
+    crdma_status_t status = crdma_slab_reserve(g->slab, size);
+
+    if (CRDMA_OK == status) {
+        g->reserved += size;
+    } else {
+        crdma_log(CRDMA_LOG_SETUP,
+                  "%s: %zu bytes of preregistered memory would exceed coll_rdma_memory_limit "
+                  "(%zu, %zu in use)",
+                  g->name, size, g->slab->size, g->slab->reserved);
+    }
+    return status;
 }
 
 static void set_rendezvous(crdma_rndv_mode_t *mode, bool direct, size_t usual, bool possible)
@@ -150,7 +167,7 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
                    g->oversubscribed ? SHARED_RNDV_MIN : REDUCE_RNDV_MIN, config->cma);
     set_rendezvous(&g->rndv_remote, false, REMOTE_RNDV_MIN,
                    g->remote.block_size >= CRDMA_RNDV_BLOCK_MIN);
-    return CRDMA_OK;
+    return reserve_rings(g);
 }
 
 static void departed_reclaim(crdma_slab_t *slab, departed_t *d)

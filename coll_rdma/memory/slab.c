@@ -24,11 +24,6 @@ struct crdma_slab_bin {
     size_t nitems, capacity;
 };
 
-static size_t round_to_page(size_t size)
-{
-    return (size + PAGE - 1) / PAGE * PAGE;
-}
-
 crdma_status_t crdma_slab_create(size_t size, crdma_slab_t **out)
 {
     crdma_slab_t *slab = calloc(1, sizeof(*slab));
@@ -36,7 +31,7 @@ crdma_status_t crdma_slab_create(size_t size, crdma_slab_t **out)
     if (NULL == slab) {
         return CRDMA_ERR_NOMEM;
     }
-    slab->size = round_to_page(size < 4 * PAGE ? 4 * PAGE : size);
+    slab->size = crdma_slab_block_size(size < 4 * PAGE ? 4 * PAGE : size);
     slab->fd = memfd_create("coll_rdma", MFD_CLOEXEC);
     if (0 > slab->fd) {
         crdma_log(CRDMA_LOG_ERROR, "memfd_create failed: %s", strerror(errno));
@@ -126,7 +121,7 @@ crdma_status_t crdma_slab_alloc(crdma_slab_t *slab, size_t size, crdma_addr_t *a
     struct crdma_slab_bin *bin;
     bool is_fresh = false;
 
-    size = round_to_page(size);
+    size = crdma_slab_block_size(size);
     pthread_mutex_lock(&slab->lock);
     bin = find_bin(slab, size);
     if (NULL != bin && 0 < bin->nitems) {
@@ -177,7 +172,7 @@ static void keep(crdma_slab_t *slab, crdma_addr_t addr, size_t size)
 
 void crdma_slab_free(crdma_slab_t *slab, crdma_addr_t addr, size_t size)
 {
-    size = round_to_page(size);
+    size = crdma_slab_block_size(size);
     pthread_mutex_lock(&slab->lock);
     slab->in_use -= size;
     keep(slab, addr, size);

@@ -45,6 +45,12 @@ struct crdma_slab {
 crdma_status_t crdma_slab_create(size_t size, crdma_slab_t **slab);
 void crdma_slab_destroy(crdma_slab_t *slab);
 
+/* What a block of `size` bytes takes. */
+static inline size_t crdma_slab_block_size(size_t size)
+{
+    return (size + 4095) & ~(size_t) 4095;
+}
+
 /* Promise `size` bytes to a communicator, so that its later allocations do not fail on some ranks
  * only; CRDMA_ERR_NOMEM if the limit would be exceeded. Undo with crdma_slab_unreserve. */
 crdma_status_t crdma_slab_reserve(crdma_slab_t *slab, size_t size);
