@@ -524,6 +524,27 @@ static crdma_status_t step_copy(crdma_op_t *op, const crdma_step_t *step, size_t
     return CRDMA_OK;
 }
 
+/* Puts to remote peers must have left this process: the caller may go where nothing progresses the
+ * transport (a blocking call of the run-time system, a long computation), and a put that still
+ * waits for its connection, or a flag that waits for its payload, would wait with it. */
+static crdma_status_t drain(crdma_op_t *op)
+{
+    const crdma_plan_t *plan = op->args.plan;
+
+    for (int i = 0; i < plan->sched->npeers; ++i) {
+        crdma_edge_t *edge = plan->edges[i];
+
+        if (NULL != edge && 0 != edge->tx.pending) {
+            op->waiting = edge;
+            return CRDMA_AGAIN;
+        }
+        if (NULL != edge && CRDMA_OK != edge->tx.status) {
+            return crdma_op_fail(op, edge, edge->tx.status);
+        }
+    }
+    return CRDMA_OK;
+}
+
 crdma_status_t crdma_op_progress(crdma_op_t *op)
 {
     const crdma_sched_t *sched = op->args.plan->sched;
@@ -571,7 +592,7 @@ crdma_status_t crdma_op_progress(crdma_op_t *op)
         op->waiting = op->pending->send.edge;
         return CRDMA_AGAIN;
     }
-    return CRDMA_OK;
+    return op->group->all_direct ? CRDMA_OK : drain(op);
 }
 
 crdma_status_t crdma_op_run(crdma_group_t *g, const crdma_op_args_t *args)
