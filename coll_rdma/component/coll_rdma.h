@@ -70,6 +70,8 @@ OBJ_CLASS_DECLARATION(coll_rdma_module_t);
 
 /* params.c */
 int coll_rdma_register_params(void);
+/* What is wrong with the parameters, or NULL. */
+const char *coll_rdma_params_complaint(void);
 extern char *coll_rdma_alone_components;
 extern int coll_rdma_ranks_per_host;
 

@@ -128,13 +128,25 @@ static const enum_param_t enum_params[] = {
     {"barrier_algorithm", &P.algorithm[CRDMA_BARRIER], barrier_algs, "Algorithm of MPI_Barrier"},
 };
 
+static char invalid[96];
+
+const char *coll_rdma_params_complaint(void)
+{
+    return '\0' != invalid[0] ? invalid : crdma_params_check(&crdma_params);
+}
+
 static void register_value(const char *name, const char *help, mca_base_var_type_t type,
                            mca_base_var_enum_t *values, int level, void *value)
 {
-    (void) mca_base_component_var_register(&mca_coll_rdma_component.collm_version, name, help,
+    /* Open MPI has told the user what is wrong with the value; the default is then in force. */
+    const int index = mca_base_component_var_register(&mca_coll_rdma_component.collm_version, name, help,
                                            type, values, 0, MCA_BASE_VAR_FLAG_SETTABLE,
                                            (mca_base_var_info_lvl_t) (level - 1),
                                            MCA_BASE_VAR_SCOPE_ALL, value);
+
+    if (0 > index) {
+        snprintf(invalid, sizeof(invalid), "coll_rdma_%s has an invalid value", name);
+    }
 }
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

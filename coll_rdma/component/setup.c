@@ -90,7 +90,7 @@ static void fail(setup_t *s, const char *reason)
 static void prepare(setup_t *s, ompi_communicator_t *comm)
 {
     const size_t n = (size_t) s->size;
-    const char *complaint = crdma_params_check(&crdma_params);
+    const char *complaint = coll_rdma_params_complaint();
     coll_rdma_card_t *mine;
     char name[32];
 
