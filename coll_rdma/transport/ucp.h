@@ -3,7 +3,8 @@
  *
  * A process opens UCP once, tells others its card (opaque bytes), and attaches a
  * peer by that peer's card. An endpoint is connected by the first operation on it.
- * All functions may be called from any thread.
+ * All functions may be called from any thread. The tx of an operation must stay valid until
+ * it has dropped or crdma_ucp_close has returned.
  */
 #ifndef CRDMA_TRANSPORT_UCP_H
 #define CRDMA_TRANSPORT_UCP_H

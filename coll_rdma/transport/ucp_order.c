@@ -3,19 +3,18 @@
  *
  * UCX has two ways to serve a put, and they order differently:
  *
- * - protocols v1 (default up to 1.15; there up to 1.21): a key resolves to exactly one lane of the
- *   endpoint, either a lane with real remote writes or, if the transport has none, the lane of
- * active messages, on which short and fragmented puts are sent in order and stored in order by the
- * target. Two puts with the same memory domains therefore share a lane, and what a lane needs
- *   between them is what ucp_worker_fence asks of it (InfiniBand: a fence bit and a key without
- *   relaxed ordering for the second put; nothing for tcp and shared memory, whose streams are
- *   in order). The weak fence is right.
- * - protocols v2 (default since 1.16; the only ones since 1.22) pick lane and protocol by size: a
- *   long payload may go by a bulk lane (another network rail, tcp's own put, the kernel's
- * cross-memory copy) while the flag goes by the lane of short puts or as an active message. Nothing
- * orders lanes, so a weak fence between such puts does nothing. UCX's "auto" fence is then strong:
- * it blocks until all endpoints are flushed. Since 1.19 a fence can be "ep_based": UCX remembers
- *   the lanes in use per endpoint and blocks only if the next put would go by another one.
+ * - Protocols v1 (default up to 1.15, there up to 1.21). A key resolves to exactly one lane of the
+ *   endpoint: one with real remote writes or, if the transport has none, the lane of active
+ *   messages, on which short and fragmented puts are sent, and stored by the target, in order.
+ *   Two puts with the same memory domains share a lane, and what that lane needs between them
+ *   is what ucp_worker_fence asks of it (InfiniBand: a fence bit, and a key without relaxed
+ *   ordering for the second put; tcp and shared memory: nothing). The weak fence is right.
+ * - Protocols v2 (default since 1.16, the only ones since 1.22) pick lane and protocol by size. A
+ *   long payload may go by a bulk lane (another rail, tcp's own put, a copy by the kernel)
+ *   while the flag goes by another. Nothing orders lanes, and a weak fence does not either.
+ *   UCX's "auto" fence is then strong: it blocks until all endpoints are flushed. Since 1.19
+ *   there is "ep_based": UCX remembers the lanes in use per endpoint and blocks only if the
+ *   next put would go by another one.
  *
  * Hence the table. Where v1 still serves and the user has not asked for v2, we take v1: its weak
  * fence costs nothing and never blocks. Whatever the table cannot arrange (an option is missing,

@@ -288,7 +288,7 @@ static void run_kill(void)
 static void run_leave(void)
 {
     static uint64_t source[1024];
-    crdma_tx_t tx = {0};
+    static crdma_tx_t tx; /* still pending when this function returns */
     uint64_t seq = 1;
 
     REQUIRE(CRDMA_OK == peer.transport->put_flagged(&peer, source, ring, 8192, &seq, flags, &tx));
