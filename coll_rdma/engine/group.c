@@ -215,6 +215,9 @@ void crdma_group_free(crdma_group_t *g)
         pthread_mutex_unlock(&departed_lock);
     }
     crdma_plan_free_all(g);
+    if (NULL != g->op && (0 != g->probe_tx.pending || crdma_op_is_busy(g->op))) {
+        return; /* after an error: what a transport may still write to is never freed */
+    }
     crdma_op_destroy(g->op);
     free(g->edges);
     free(g->node);

@@ -30,14 +30,27 @@ crdma_op_t *crdma_op_create(crdma_group_t *group)
     return op;
 }
 
+bool crdma_op_is_busy(const crdma_op_t *op)
+{
+    for (const crdma_send_item_t *item = op->pending; NULL != item; item = item->next) {
+        if (0 != item->send.tx.pending) {
+            return true;
+        }
+    }
+    for (int i = 0; i < op->capacity; ++i) {
+        if (0 != op->recvs[i].tx.pending) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void free_items(crdma_send_item_t *item)
 {
     while (NULL != item) {
         crdma_send_item_t *next = item->next;
 
-        if (0 == item->send.tx.pending) { /* else a transport will still write to it */
-            free(item);
-        }
+        free(item);
         item = next;
     }
 }
@@ -49,11 +62,6 @@ void crdma_op_destroy(crdma_op_t *op)
     }
     free_items(op->pending);
     free_items(op->unused);
-    for (int i = 0; i < op->capacity; ++i) {
-        if (0 != op->recvs[i].tx.pending) {
-            return; /* invariant 4 */
-        }
-    }
     free(op->recvs);
     free(op->srcs);
     free(op);

@@ -35,6 +35,8 @@ typedef struct crdma_op crdma_op_t;
 
 crdma_op_t *crdma_op_create(crdma_group_t *group);
 void crdma_op_destroy(crdma_op_t *op);
+/* True if a transport may still write to the operation or its buffers (after an error only). */
+bool crdma_op_is_busy(const crdma_op_t *op);
 
 /* Called whenever a wait has lasted a while: lets everything else in the process progress.
  * Set by the component (opal_progress), NULL in tests. */

@@ -109,7 +109,7 @@ launch()
     wait "$launched"
     status=$?
     launched=
-    if [ $status -eq 124 ] || [ $status -eq 137 ] && grep -q 'HANG' "$log"; then
+    if [ $status -eq 124 ] || [ $status -eq 137 ] && grep -aq 'HANG' "$log"; then
         echo "time limit of $LIMIT s reached" >>"$log"
     fi
     return $status
@@ -184,13 +184,13 @@ fatal_check()
     coll-fatal) texts=('allreduce' 'bcast') ;;
     missing-fatal) texts=('allreduce' 'barrier') ;;
     esac
-    found=$(grep -iE 'coll_rdma.*rank [0-9]+.*rank [0-9]+' "$1" | grep -v ' algorithm=')
+    found=$(grep -aiE 'coll_rdma.*rank [0-9]+.*rank [0-9]+' "$1" | grep -av ' algorithm=')
     if [ -z "$found" ]; then
         echo "no message of coll_rdma that names two ranks"
         return
     fi
     for text in "${texts[@]}"; do
-        if ! grep -qi "$text" <<<"$found"; then
+        if ! grep -aqi "$text" <<<"$found"; then
             echo "the message does not say '$text': $(head -1 <<<"$found")"
         fi
     done
@@ -203,8 +203,8 @@ new_shm_entries()
     local entry
 
     ls -A /dev/shm | while read -r entry; do
-        if ! grep -qxF "$entry" <<<"$1" \
-            && ! grep -qsF "/dev/shm/$entry" /proc/[0-9]*/maps; then
+        if ! grep -aqxF "$entry" <<<"$1" \
+            && ! grep -aqsF "/dev/shm/$entry" /proc/[0-9]*/maps; then
             echo "/dev/shm/$entry"
         fi
     done

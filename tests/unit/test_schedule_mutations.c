@@ -44,6 +44,8 @@ static crdma_sched_t *copy_of(const crdma_sched_t *s)
     copy->peers = calloc((size_t)s->npeers + 1, sizeof(int32_t));
     if (s->nsteps > 0) {
         memcpy(copy->steps, s->steps, (size_t)s->nsteps * sizeof(crdma_step_t));
+    }
+    if (s->npeers > 0) {
         memcpy(copy->peers, s->peers, (size_t)s->npeers * sizeof(int32_t));
     }
     return copy;
