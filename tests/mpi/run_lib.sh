@@ -109,6 +109,8 @@ launch()
     wait "$launched"
     status=$?
     launched=
+    # Open MPI's messages may hold zero bytes, for which grep takes the log as binary
+    tr -d '\000' <"$log" >"$log.text" && mv "$log.text" "$log"
     if [ $status -eq 124 ] || [ $status -eq 137 ] && grep -q 'HANG' "$log"; then
         echo "time limit of $LIMIT s reached" >>"$log"
     fi
@@ -197,15 +199,31 @@ fatal_check()
 }
 
 # new_shm_entries BEFORE: entries of /dev/shm that are not in the list BEFORE and that no living
-# process maps. Other jobs on the machine come and go, theirs are mapped.
+# process maps. Other jobs on the machine come and go, theirs are mapped. Open MPI's own segments do
+# not count: what it leaves when a job aborts, it leaves without the component too.
 new_shm_entries()
 {
     local entry
 
     ls -A /dev/shm | while read -r entry; do
-        if ! grep -qxF "$entry" <<<"$1" \
+        if ! [[ $entry =~ ^(vader|sm)_segment\. ]] && ! grep -qxF "$entry" <<<"$1" \
             && ! grep -qsF "/dev/shm/$entry" /proc/[0-9]*/maps; then
             echo "/dev/shm/$entry"
         fi
     done
+}
+
+# lasting_shm_entries BEFORE: those of new_shm_entries that are still there some seconds later: a
+# job may be about to remove its own, and another job about to map them.
+lasting_shm_entries()
+{
+    local try entries
+
+    entries=$(new_shm_entries "$1")
+    for try in 1 2 3 4 5 6; do
+        [ -n "$entries" ] || return 0
+        sleep 0.5
+        entries=$(grep -xF "$(new_shm_entries "$1")" <<<"$entries")
+    done
+    printf '%s\n' "$entries"
 }
