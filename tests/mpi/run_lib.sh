@@ -109,7 +109,9 @@ launch()
     wait "$launched"
     status=$?
     launched=
-    if [ $status -eq 124 ] || [ $status -eq 137 ] && grep -aq 'HANG' "$log"; then
+    # Open MPI's messages may hold zero bytes, for which grep takes the log as binary
+    tr -d '\000' <"$log" >"$log.text" && mv "$log.text" "$log"
+    if [ $status -eq 124 ] || [ $status -eq 137 ] && grep -q 'HANG' "$log"; then
         echo "time limit of $LIMIT s reached" >>"$log"
     fi
     return $status
@@ -184,28 +186,44 @@ fatal_check()
     coll-fatal) texts=('allreduce' 'bcast') ;;
     missing-fatal) texts=('allreduce' 'barrier') ;;
     esac
-    found=$(grep -aiE 'coll_rdma.*rank [0-9]+.*rank [0-9]+' "$1" | grep -av ' algorithm=')
+    found=$(grep -iE 'coll_rdma.*rank [0-9]+.*rank [0-9]+' "$1" | grep -v ' algorithm=')
     if [ -z "$found" ]; then
         echo "no message of coll_rdma that names two ranks"
         return
     fi
     for text in "${texts[@]}"; do
-        if ! grep -aqi "$text" <<<"$found"; then
+        if ! grep -qi "$text" <<<"$found"; then
             echo "the message does not say '$text': $(head -1 <<<"$found")"
         fi
     done
 }
 
 # new_shm_entries BEFORE: entries of /dev/shm that are not in the list BEFORE and that no living
-# process maps. Other jobs on the machine come and go, theirs are mapped.
+# process maps. Other jobs on the machine come and go, theirs are mapped. Open MPI's own segments do
+# not count: what it leaves when a job aborts, it leaves without the component too.
 new_shm_entries()
 {
     local entry
 
     ls -A /dev/shm | while read -r entry; do
-        if ! grep -aqxF "$entry" <<<"$1" \
-            && ! grep -aqsF "/dev/shm/$entry" /proc/[0-9]*/maps; then
+        if ! [[ $entry =~ ^(vader|sm)_segment\. ]] && ! grep -qxF "$entry" <<<"$1" \
+            && ! grep -qsF "/dev/shm/$entry" /proc/[0-9]*/maps; then
             echo "/dev/shm/$entry"
         fi
     done
+}
+
+# lasting_shm_entries BEFORE: those of new_shm_entries that are still there some seconds later: a
+# job may be about to remove its own, and another job about to map them.
+lasting_shm_entries()
+{
+    local try entries
+
+    entries=$(new_shm_entries "$1")
+    for try in 1 2 3 4 5 6; do
+        [ -n "$entries" ] || return 0
+        sleep 0.5
+        entries=$(grep -xF "$(new_shm_entries "$1")" <<<"$entries")
+    done
+    printf '%s\n' "$entries"
 }
