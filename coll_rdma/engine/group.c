@@ -39,6 +39,8 @@
 
 typedef struct departed {
     struct departed *next;
+    crdma_slab_t *slab;
+    crdma_group_t *group; /* NULL, or what a transport still writes to */
     size_t reserved;
     crdma_addr_t region_addr;
     size_t region_size;
@@ -170,6 +172,14 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
     return reserve_rings(g);
 }
 
+static void group_release(crdma_group_t *g)
+{
+    if (NULL != g) {
+        free(g->probe);
+        free(g);
+    }
+}
+
 static void departed_reclaim(crdma_slab_t *slab, departed_t *d)
 {
     for (int i = 0; i < d->nedges; ++i) {
@@ -177,6 +187,7 @@ static void departed_reclaim(crdma_slab_t *slab, departed_t *d)
     }
     crdma_slab_free(slab, d->region_addr, d->region_size);
     crdma_slab_unreserve(slab, d->reserved);
+    group_release(d->group);
     free(d);
 }
 
@@ -194,10 +205,11 @@ void crdma_group_free(crdma_group_t *g)
     }
     d = malloc(sizeof(*d) + (size_t) nedges * sizeof(d->edges[0]));
     if (NULL != d) {
-        *d = (departed_t) {.region_addr = g->region_addr, .region_size = g->region_size,
-                           .reserved = g->reserved};
+        *d = (departed_t) {.slab = g->slab, .region_addr = g->region_addr,
+                           .region_size = g->region_size, .reserved = g->reserved};
         /* After a failure peers may be anywhere: such memory is never reused. */
         d->failed = g->failed;
+        d->group = 0 != g->probe_tx.pending ? g : NULL;
     }
     for (int r = 0; NULL != g->edges && r < g->size; ++r) {
         if (NULL == g->edges[r]) {
@@ -215,7 +227,7 @@ void crdma_group_free(crdma_group_t *g)
         pthread_mutex_unlock(&departed_lock);
     }
     crdma_plan_free_all(g);
-    if (NULL != g->op && (0 != g->probe_tx.pending || crdma_op_is_busy(g->op))) {
+    if (NULL != g->op && crdma_op_is_busy(g->op)) {
         return; /* after an error: what a transport may still write to is never freed */
     }
     crdma_op_destroy(g->op);
@@ -225,7 +237,9 @@ void crdma_group_free(crdma_group_t *g)
     free(g->peers);
     free(g->scratch);
     free(g->tmp);
-    free(g);
+    if (0 == g->probe_tx.pending) {
+        group_release(g);
+    }
 }
 
 int crdma_group_reap(crdma_slab_t *slab)
@@ -237,7 +251,8 @@ int crdma_group_reap(crdma_slab_t *slab)
     link = &departed_list;
     while (NULL != *link) {
         departed_t *d = *link;
-        bool quiet = !d->failed;
+        bool quiet = !d->failed && slab == d->slab
+                     && (NULL == d->group || 0 == d->group->probe_tx.pending);
 
         for (int i = 0; quiet && i < d->nedges; ++i) {
             quiet = crdma_edge_quiet(d->edges[i]);
@@ -246,8 +261,8 @@ int crdma_group_reap(crdma_slab_t *slab)
             *link = d->next;
             departed_reclaim(slab, d);
         } else {
+            waiting += slab == d->slab;
             link = &d->next;
-            ++waiting;
         }
     }
     pthread_mutex_unlock(&departed_lock);
@@ -263,6 +278,7 @@ void crdma_group_reap_all(void)
         for (int i = 0; i < d->nedges; ++i) {
             free(d->edges[i]);
         }
+        group_release(d->group);
         free(d);
     }
 }

@@ -48,7 +48,7 @@ typedef struct crdma_group {
     char *scratch, *tmp;      /* grown on demand */
     size_t scratch_size, tmp_size;
     crdma_tx_t probe_tx;      /* watch.c: reading a remote peer's history */
-    crdma_call_t probe[CRDMA_HISTORY];
+    crdma_region_t *probe; /* its fixed part */
     int probe_rank;
     uint64_t poison_out;
 } crdma_group_t;
@@ -76,6 +76,9 @@ void crdma_group_free(crdma_group_t *group);
 int crdma_group_reap(crdma_slab_t *slab);
 /* Forget them all: the slab itself is about to go. */
 void crdma_group_reap_all(void);
+
+/* No further call will succeed: tell those who wait for this rank. */
+void crdma_group_fail(crdma_group_t *group);
 
 /* The edge to `rank`, made if needed. */
 crdma_status_t crdma_group_edge(crdma_group_t *group, int rank, crdma_edge_t **edge);

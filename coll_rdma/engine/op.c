@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "coll_rdma/engine/op_internal.h"
+#include "coll_rdma/protocol/signature.h"
 
 /* Bytes that a reduction reads from a direct peer's user buffer at a time: with all operands they
  * should stay in the second-level cache. */
@@ -98,9 +99,11 @@ crdma_status_t crdma_op_start(crdma_op_t *op, const crdma_op_args_t *args)
 
     op->args = *args;
     op->reduction = NULL != args->reducer.kernel || NULL != args->reducer.call;
+    op->args.sig = crdma_sig_at_call(args->sig, seq);
     op->seq = seq;
-    /* What this rank calls, for peers that wait for it (watch.c): seq last. */
-    g->region->history[seq % CRDMA_HISTORY].sig = args->sig;
+    /* What this rank calls, for peers that wait for it (watch.c): seq last; sig after all of the
+     * calls before. */
+    __atomic_store_n(&g->region->history[seq % CRDMA_HISTORY].sig, op->args.sig, __ATOMIC_RELEASE);
     __atomic_store_n(&g->region->history[seq % CRDMA_HISTORY].seq, seq, __ATOMIC_RELEASE);
 
     /* elements per cache line, if the size is a power of two */
@@ -608,8 +611,8 @@ crdma_status_t crdma_op_run(crdma_group_t *g, const crdma_op_args_t *args)
     crdma_op_t *op = g->op;
     crdma_status_t status;
 
-    if (g->failed) {
-        return CRDMA_ERR_PEER;
+    if (g->failed || 0 != __atomic_load_n(&g->region->poison, __ATOMIC_RELAXED)) {
+        return crdma_group_refuse(g);
     }
     status = crdma_op_start(op, args);
     if (CRDMA_OK != status) {

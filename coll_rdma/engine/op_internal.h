@@ -44,6 +44,9 @@ struct crdma_op {
     uint64_t polls;
     uint64_t since;        /* ns: start of this wait, 0: not waiting */
     uint64_t checked;      /* ns: last look at the peers */
+    crdma_edge_t *suspect; /* watch.c: it looked bad at the last look of this wait */
+    int turn;              /* watch.c: which edge of the plan is looked at next */
+    uint64_t odd_seq, odd_sig; /* watch.c: an earlier call that `suspect` made otherwise, and mine */
 };
 
 /* One pass of waiting: relax or yield, let others progress, and once in a while
@@ -52,8 +55,11 @@ crdma_status_t crdma_op_wait(crdma_op_t *op, crdma_edge_t *edge);
 
 /* watch.c: the look itself. */
 crdma_status_t crdma_watch(crdma_op_t *op, crdma_edge_t *edge);
-/* watch.c: report once, fail the group, tell the others. Returns status. */
+/* fail.c: report once, fail the group, tell the others. Returns status. */
 crdma_status_t crdma_op_fail(crdma_op_t *op, crdma_edge_t *edge, crdma_status_t status);
+
+/* fail.c: a call on a group that has failed, or that another rank has declared failed. */
+crdma_status_t crdma_group_refuse(crdma_group_t *group);
 
 /* run_ll.c: the whole operation when every message is an LL message to a direct peer. */
 crdma_status_t crdma_op_run_ll(crdma_op_t *op);

@@ -87,6 +87,9 @@ crdma_status_t crdma_plan_get_slow(crdma_group_t *g, const crdma_plan_key_t *key
     if (NULL == plan) {
         status = plan_create(g, key, &plan);
         if (CRDMA_OK != status) {
+            if (CRDMA_ERR_UNSUPPORTED != status && CRDMA_ERR_PARAM != status) {
+                crdma_group_fail(g); /* others succeed, and will wait for this rank */
+            }
             return status;
         }
         if (CRDMA_PLAN_MAX == g->nplans) {

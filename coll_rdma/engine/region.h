@@ -2,8 +2,10 @@
  * What every rank of a communicator keeps in its slab for all others to read or write: the
  * history of its calls (for finding out who disagrees), and its mailbox.
  *
- * Writers: the owner writes history and left; rank r alone writes mailbox[r]; poison may be written
- * by any rank, any number of times: the first nonzero value counts, all mean "failed".
+ * Writers: the owner writes history and left; rank r alone writes mailbox[r]. poison is written by
+ * the owner when a call of its has failed, so that whoever waits for it can see that, and by
+ * ranks with an open edge to the owner, so that it need not wait: all values mean "failed". Nobody
+ * else may write: without an edge the memory may long have been recycled (edge.h, invariant 4).
  */
 #ifndef CRDMA_ENGINE_REGION_H
 #define CRDMA_ENGINE_REGION_H

@@ -4,27 +4,25 @@
  * A rank that waits for a peer longer than coll_rdma_check_interval looks at the history that
  * the peer keeps in its region. With n the number of this call on the communicator:
  *
- *   a call up to n with another signature    the ranks disagree: both calls are known, report
- *   peer has left, or its process is gone    report
+ *   peer has failed (poison)                 give up
+ *   a call up to the n-th of the peer has    the ranks disagree: both calls are known, report
+ *   another signature than ours
+ *   peer has left or died before call n      report
+ *   peer has left or died in call n, or is   what it sent is there (direct peers): report if a
+ *   many calls ahead                         whole interval later we still wait for it
  *   otherwise                                it is late, or waits itself: keep waiting
- *
- * (Up to n: two ranks that both believe to be the root of a broadcast have finished it before they
- * wait for each other in a later call.)
  *
  * This finds every disagreement: of the ranks that wait for ever in call n, each waits for one
  * that disagrees (found), or for one with the same signature that waits itself, or that
  * has finished call n, which means that its message is under way. Ranks with equal signatures
  * alone cannot wait in a circle, because schedules are free of deadlock.
  */
-#include <inttypes.h>
 #include <sched.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
-#include "coll_rdma/base/log.h"
 #include "coll_rdma/base/params.h"
 #include "coll_rdma/engine/op_internal.h"
-#include "coll_rdma/protocol/signature.h"
 #include "coll_rdma/transport/shm.h"
 
 void (*crdma_idle)(void);
@@ -101,6 +99,7 @@ crdma_status_t crdma_op_wait(crdma_op_t *op, crdma_edge_t *edge)
     now = now_ns();
     if (0 == op->since) {
         op->since = op->checked = now;
+        op->suspect = NULL;
         return CRDMA_OK;
     }
     if (now - op->checked < (uint64_t) crdma_params.check_interval * 1000000u) {
@@ -114,127 +113,154 @@ crdma_status_t crdma_op_wait(crdma_op_t *op, crdma_edge_t *edge)
     return crdma_watch(op, edge);
 }
 
-/* The calls that both ranks remember, oldest first. */
-static crdma_status_t compare(crdma_op_t *op, crdma_edge_t *edge, const crdma_call_t *theirs)
+enum verdict {
+    FINE,
+    FAILED,    /* it has reported an error */
+    DISAGREES, /* its call with this number is another one */
+    ABSENT,    /* it will never make this call */
+    DONE       /* it has done all that it will do for this call */
+};
+
+/* What the region of a peer tells. `ended` (it has left or died) must have been found out before:
+ * then the history is its last word.
+ *
+ * All calls that both histories hold are compared, not only this one: in the call in which ranks
+ * disagreed perhaps nobody had to wait. An entry is read as seq, sig and believed if the peer has
+ * not come near to writing it again: pairs with crdma_op_start, where each store is a release. */
+static enum verdict judge(crdma_op_t *op, const crdma_region_t *theirs, bool ended, uint64_t *sig)
 {
-    const crdma_call_t *mine = op->group->region->history;
-    const uint64_t first = op->seq < CRDMA_HISTORY ? 1 : op->seq - CRDMA_HISTORY + 1;
+    const crdma_region_t *mine = op->group->region;
+    uint64_t seq[CRDMA_HISTORY], sigs[CRDMA_HISTORY], last = 0;
 
-    for (uint64_t n = first; n <= op->seq; ++n) {
-        const size_t i = n % CRDMA_HISTORY;
-        const uint64_t seq = __atomic_load_n(&theirs[i].seq, __ATOMIC_ACQUIRE);
-        const uint64_t sig = __atomic_load_n(&theirs[i].sig, __ATOMIC_RELAXED);
+    if (0 != __atomic_load_n(&theirs->poison, __ATOMIC_ACQUIRE)) {
+        return FAILED;
+    }
+    for (int i = 0; i < CRDMA_HISTORY; ++i) {
+        seq[i] = __atomic_load_n(&theirs->history[i].seq, __ATOMIC_ACQUIRE);
+        sigs[i] = __atomic_load_n(&theirs->history[i].sig, __ATOMIC_ACQUIRE);
+    }
+    for (int i = 0; i < CRDMA_HISTORY; ++i) {
+        const uint64_t now = __atomic_load_n(&theirs->history[i].seq, __ATOMIC_ACQUIRE);
 
-        /* read twice: the owner may be writing a later call over it */
-        if (seq == n && sig != mine[i].sig
-            && n == __atomic_load_n(&theirs[i].seq, __ATOMIC_ACQUIRE)) {
-            op->args.sig = mine[i].sig;
-            op->seq = n;
-            edge->seen_sig = sig;
-            return crdma_op_fail(op, edge, CRDMA_ERR_MISMATCH);
+        last = now > last ? now : last;
+    }
+    op->odd_seq = 0;
+    for (int i = 0; i < CRDMA_HISTORY; ++i) {
+        if (0 != seq[i] && seq[i] == mine->history[i].seq && seq[i] + CRDMA_HISTORY > last + 1
+            && sigs[i] != mine->history[i].sig && (0 == op->odd_seq || seq[i] < op->odd_seq)) {
+            op->odd_seq = seq[i];
+            op->odd_sig = mine->history[i].sig;
+            *sig = sigs[i];
         }
     }
-    return CRDMA_OK;
+    if (0 != op->odd_seq) {
+        return DISAGREES;
+    }
+    if (last < op->seq) {
+        return ended ? ABSENT : FINE;
+    }
+    return ended || last >= op->seq + CRDMA_HISTORY ? DONE : FINE;
 }
 
-static crdma_status_t watch_remote(crdma_op_t *op, crdma_edge_t *edge)
+/* Act on a verdict. `sure`: one look is enough. */
+static crdma_status_t act(crdma_op_t *op, crdma_edge_t *edge, enum verdict verdict, uint64_t sig,
+                          bool sure)
+{
+    if (FINE == verdict) {
+        op->suspect = NULL;
+        return CRDMA_OK;
+    }
+    if (!sure && edge != op->suspect) {
+        op->suspect = edge;
+        op->odd_seq = 0;
+        return CRDMA_OK;
+    }
+    if (DISAGREES == verdict) {
+        edge->seen_sig = sig;
+        return crdma_op_fail(op, edge, CRDMA_ERR_MISMATCH);
+    }
+    return crdma_op_fail(op, edge, CRDMA_ERR_PEER);
+}
+
+static crdma_status_t look_direct(crdma_op_t *op, crdma_edge_t *edge, bool waiting)
+{
+    crdma_group_t *g = op->group;
+    const crdma_region_t *theirs = (const crdma_region_t *) (edge->peer->map
+                                                             + g->regions[edge->rank]);
+    const bool ended = 0 != __atomic_load_n(&theirs->left, __ATOMIC_ACQUIRE)
+                       || !crdma_shm_alive(edge->peer);
+    uint64_t sig = 0;
+    const enum verdict verdict = judge(op, theirs, ended, &sig);
+
+    if (!waiting && (FINE == verdict || DONE == verdict)) {
+        return CRDMA_OK;
+    }
+    return act(op, edge, verdict, sig, DONE != verdict);
+}
+
+/* The same from a copy of the region, which is fetched from one look to the next. What the peer has
+ * sent may be on its way for any time, so DONE says nothing; and the words of a copy may be of
+ * different ages, so two copies must agree. */
+static crdma_status_t look_remote(crdma_op_t *op, crdma_edge_t *edge)
 {
     crdma_group_t *g = op->group;
     const crdma_transport_t *t = edge->peer->transport;
-    crdma_status_t status;
 
+    if (!t->alive(edge->peer)) {
+        return crdma_op_fail(op, edge, CRDMA_ERR_PEER);
+    }
     if (0 != g->probe_tx.pending) {
         return CRDMA_OK;
     }
     if (edge->rank == g->probe_rank) {
-        g->probe_rank = -1;
+        uint64_t sig = 0;
+        enum verdict verdict;
+        crdma_status_t status;
+
         if (CRDMA_OK != g->probe_tx.status) {
             return crdma_op_fail(op, edge, CRDMA_ERR_PEER);
         }
-        return compare(op, edge, g->probe);
+        verdict = judge(op, g->probe, 0 != g->probe->left, &sig);
+        status = act(op, edge, DONE == verdict ? FINE : verdict, sig, FAILED == verdict);
+        if (CRDMA_OK != status) {
+            return status;
+        }
+    }
+    if (NULL == g->probe) {
+        g->probe = malloc(sizeof(*g->probe));
+        if (NULL == g->probe) {
+            return CRDMA_OK; /* the wait goes on, and so do the looks */
+        }
     }
     g->probe_rank = edge->rank;
-    status = t->get(edge->peer, g->probe,
-                    g->regions[edge->rank] + offsetof(crdma_region_t, history), sizeof(g->probe),
-                    &g->probe_tx);
-    return 0 > status ? crdma_op_fail(op, edge, CRDMA_ERR_PEER) : CRDMA_OK;
+    return 0 > t->get(edge->peer, g->probe, g->regions[edge->rank], sizeof(*g->probe),
+                      &g->probe_tx)
+               ? crdma_op_fail(op, edge, CRDMA_ERR_PEER)
+               : CRDMA_OK;
 }
 
+/* At every look the edge that is waited for, and in turn one other of the plan: what we wait
+ * for may be late because of it. */
 crdma_status_t crdma_watch(crdma_op_t *op, crdma_edge_t *edge)
 {
-    crdma_group_t *g = op->group;
-    const crdma_region_t *theirs;
-    uint64_t seq;
+    const crdma_plan_t *plan = op->args.plan;
+    crdma_status_t status = CRDMA_OK;
+    crdma_edge_t *other;
 
-    if (0 != __atomic_load_n(&g->region->poison, __ATOMIC_RELAXED)) {
+    if (0 != __atomic_load_n(&op->group->region->poison, __ATOMIC_RELAXED)) {
         return crdma_op_fail(op, edge, CRDMA_ERR_PEER);
     }
-    if (NULL == edge) {
-        return CRDMA_OK;
+    if (NULL == edge && NULL != op->pending) {
+        edge = op->pending->send.edge;
     }
-    if (edge->remote) {
-        return watch_remote(op, edge);
+    if (NULL != edge) {
+        status = edge->remote ? look_remote(op, edge) : look_direct(op, edge, true);
     }
-    theirs = (const crdma_region_t *) (edge->peer->map + g->regions[edge->rank]);
-    seq = __atomic_load_n(&theirs->history[op->seq % CRDMA_HISTORY].seq, __ATOMIC_ACQUIRE);
-    if (seq < op->seq
-        && (0 != __atomic_load_n(&theirs->left, __ATOMIC_RELAXED)
-            || !crdma_shm_alive(edge->peer))) {
-        return crdma_op_fail(op, edge, CRDMA_ERR_PEER);
-    }
-    return compare(op, edge, theirs->history);
-}
-
-static void tell_others(crdma_group_t *g)
-{
-    g->poison_out = (uint64_t) g->rank + 1;
-    for (int r = 0; r < g->size; ++r) {
-        crdma_peer_t *peer = g->peers[r];
-
-        if (r == g->rank) {
-            continue;
+    if (CRDMA_OK == status && 0 < plan->sched->npeers) {
+        other = plan->edges[(unsigned) op->turn++ % (unsigned) plan->sched->npeers];
+        if (NULL != other && edge != other && !other->remote) {
+            status = look_direct(op, other, false);
         }
-        if (NULL != peer->map) {
-            crdma_region_t *theirs = (crdma_region_t *) (peer->map + g->regions[r]);
-
-            __atomic_store_n(&theirs->poison, g->poison_out, __ATOMIC_RELAXED);
-        } else if (NULL != g->edges[r]) {
-            (void) peer->transport->put(peer, &g->poison_out,
-                                        g->regions[r] + offsetof(crdma_region_t, poison),
-                                        sizeof(uint64_t), &g->probe_tx);
-        }
-    }
-}
-
-crdma_status_t crdma_op_fail(crdma_op_t *op, crdma_edge_t *edge, crdma_status_t status)
-{
-    crdma_group_t *g = op->group;
-    char mine[160], theirs[160];
-
-    crdma_sig_describe(op->args.sig, mine, sizeof(mine));
-    if (CRDMA_ERR_MISMATCH == status && NULL != edge) {
-        crdma_log(CRDMA_LOG_ERROR,
-                  "%s, call %" PRIu64 ": rank %d called %s, but rank %d called %s", g->name,
-                  op->seq, g->rank, mine, edge->rank,
-                  crdma_sig_describe(edge->seen_sig, theirs, sizeof(theirs)));
-    } else if (0 != g->region->poison) {
-        crdma_log(CRDMA_LOG_ERROR,
-                  "%s, call %" PRIu64 ": rank %d in %s gives up: rank %d reported an error",
-                  g->name, op->seq, g->rank, mine, (int) g->region->poison - 1);
-    } else if (NULL != edge) {
-        crdma_log(CRDMA_LOG_ERROR, "%s, call %" PRIu64 ": rank %d in %s: %s (rank %d)", g->name,
-                  op->seq, g->rank, mine,
-                  CRDMA_ERR_PEER == status      ? "the peer has left or its process is gone"
-                  : CRDMA_ERR_TIMEOUT == status ? "coll_rdma_timeout elapsed while waiting"
-                                                : crdma_status_string(status),
-                  edge->rank);
-    } else {
-        crdma_log(CRDMA_LOG_ERROR, "%s, call %" PRIu64 ": rank %d in %s: %s", g->name, op->seq,
-                  g->rank, mine, crdma_status_string(status));
-    }
-    g->failed = true;
-    if (NULL != g->region && 0 == g->region->poison) {
-        tell_others(g);
     }
     return status;
 }

@@ -85,10 +85,12 @@ crdma_status_t crdma_edge_try_open(crdma_edge_t *edge)
 
 void crdma_edge_leave(crdma_edge_t *edge)
 {
-    edge->mail_out = CRDMA_MAIL_LEFT;
     if (edge->remote) {
-        (void) edge->peer->transport->put(edge->peer, &edge->mail_out, edge->mail_remote,
-                                          sizeof(uint64_t), &edge->tx);
+        /* Behind everything I have put, or a late credit would land in memory that the peer has
+         * recycled. A word of its own: the put of the address may still be reading mail_out. */
+        edge->leave_out = CRDMA_MAIL_LEFT;
+        (void) edge->peer->transport->put_flagged(edge->peer, NULL, 0, 0, &edge->leave_out,
+                                                  edge->mail_remote, &edge->tx);
     } else {
         /* Release: after my last store to the peer's ring. Pairs with crdma_edge_quiet. */
         __atomic_store_n((uint64_t *) (edge->peer->map + edge->mail_remote), CRDMA_MAIL_LEFT,
@@ -126,8 +128,10 @@ crdma_status_t crdma_edge_give_credit(crdma_edge_t *edge)
     edge->rx_credited = edge->rx_consumed;
     __atomic_store_n(edge->credit_out, edge->rx_credited, __ATOMIC_RELEASE); /* as in the header */
     if (edge->remote) {
-        return edge->peer->transport->put(edge->peer, edge->credit_out, edge->tx_addr,
-                                          sizeof(uint64_t), &edge->tx);
+        /* As a flag, because flags stay in order: an older credit that lands over a newer one would
+         * hold the peer back for ever. */
+        return edge->peer->transport->put_flagged(edge->peer, NULL, 0, 0, edge->credit_out,
+                                                  edge->tx_addr, &edge->tx);
     }
     return CRDMA_OK;
 }
@@ -137,15 +141,18 @@ crdma_status_t crdma_edge_consume_slow(crdma_edge_t *edge, uint64_t position, bo
     const crdma_ring_geometry_t *g = edge->geometry;
     const uint64_t mask = g->window - 1;
 
-    if (crdma_ring_needs_scrub(g, position)) {
-        crdma_ring_scrub_cell(g, edge->rx_ring, position);
-    }
     if (position != edge->rx_consumed + 1) {
-        edge->rx_ahead[position & mask] = 1; /* another operation is still reading before it */
+        edge->rx_ahead[position & mask] = credit_now ? 2 : 1; /* another is read before it */
         return CRDMA_OK;
     }
     do {
+        credit_now = credit_now || 2 == edge->rx_ahead[position & mask];
         edge->rx_ahead[position & mask] = 0;
+        /* In order: scrubbed when it was consumed out of order, the cell or the block of this index
+         * could hold an earlier message that has not been read, for their numbers differ. */
+        if (crdma_ring_needs_scrub(g, position)) {
+            crdma_ring_scrub_cell(g, edge->rx_ring, position);
+        }
         edge->rx_consumed = position++;
     } while (0 != edge->rx_ahead[position & mask]);
 

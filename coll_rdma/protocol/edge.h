@@ -14,7 +14,8 @@
  *    `consumed` is the credit word in my rx ring, which only the peer writes, after it has read the
  *    position. Credits go out every block_count / 2 positions, the smaller of both halves.
  * 4. My ring returns to the slab only after the peer has put CRDMA_MAIL_LEFT into my mailbox,
- *    which is its last store for this communicator.
+ *    which is its last store for this communicator. It may overwrite the address before I have
+ *    looked at it: then I have nothing to tell the peer.
  */
 #ifndef CRDMA_PROTOCOL_EDGE_H
 #define CRDMA_PROTOCOL_EDGE_H
@@ -39,10 +40,11 @@ typedef struct crdma_edge {
     uint64_t rx_next;      /* position of the next message to expect */
     uint64_t rx_consumed;  /* all positions up to this one are consumed */
     uint64_t rx_credited;  /* last value stored to credit_out */
-    uint8_t *rx_ahead;     /* window flags: consumed out of order, beyond rx_consumed */
+    uint8_t *rx_ahead;     /* window flags: consumed out of order, beyond rx_consumed; 2: the peer
+                              waits for the credit */
     const uint64_t *mail;  /* my mailbox entry for this peer */
     crdma_addr_t mail_remote; /* its mailbox entry for me */
-    uint64_t mail_out;     /* what I have stored there */
+    uint64_t mail_out, leave_out; /* what I store there, first and last; sources of puts */
     uint64_t seen_sig;     /* signature of the message that did not match */
     crdma_addr_t rx_addr, tx_addr; /* of the rings, in my and in the peer's slab */
     size_t rx_size;

@@ -156,8 +156,12 @@ crdma_status_t crdma_recv_peek(crdma_recv_t *recv, char *scratch, const char **d
         edge->seen_sig = slot->sig;
         return CRDMA_ERR_MISMATCH;
     }
+    *len = recv->len - recv->off < recv->chunk ? recv->len - recv->off : recv->chunk;
+    if (*len != (uint32_t) flag) { /* equal signatures, but another size of elements */
+        edge->seen_sig = slot->sig;
+        return CRDMA_ERR_MISMATCH;
+    }
     *data = crdma_slot_payload(slot);
-    *len = (uint32_t) flag;
     return CRDMA_OK;
 }
 

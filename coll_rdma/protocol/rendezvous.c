@@ -3,8 +3,9 @@
  */
 #include "coll_rdma/protocol/rendezvous.h"
 
+#include <sched.h>
 #include <stdlib.h>
-#include <string.h>
+#include <time.h>
 
 #include "coll_rdma/transport/shm.h"
 
@@ -142,6 +143,12 @@ static crdma_status_t send_remote_write(crdma_send_t *send)
         if (__atomic_load_n(grant, __ATOMIC_ACQUIRE) >> 32 != (uint32_t) send->position) {
             return CRDMA_AGAIN;
         }
+        if (grant[1] != send->sig || grant[2] != send->len) { /* not a buffer for this message */
+            edge->seen_sig = grant[1];
+            return CRDMA_ERR_MISMATCH;
+        }
+        /* Cleared before the peer can know of the data and grant again. */
+        *grant = crdma_ring_never(send->position);
         /* put_flagged orders its flag after every earlier put to that peer, this one included */
         status = t->put(edge->peer, &slot->sig, there + offsetof(crdma_slot_t, sig),
                         offsetof(crdma_slot_t, dst) - offsetof(crdma_slot_t, sig),
@@ -153,7 +160,6 @@ static crdma_status_t send_remote_write(crdma_send_t *send)
         if (0 > status) {
             return status;
         }
-        *grant = crdma_ring_never(send->position);
         send->written = true;
     }
     return 0 != send->tx.pending ? CRDMA_AGAIN : send->tx.status;
@@ -177,7 +183,7 @@ static crdma_status_t see(crdma_recv_t *recv, crdma_slot_t **out)
     if (flag >> 32 != (uint32_t) recv->position) {
         return CRDMA_AGAIN;
     }
-    if (slot->sig != recv->sig) {
+    if (slot->sig != recv->sig || slot->len != recv->len) {
         edge->seen_sig = slot->sig;
         return CRDMA_ERR_MISMATCH;
     }
@@ -254,6 +260,9 @@ static crdma_status_t recv_remote_write(crdma_recv_t *recv, char *dst)
         if (CRDMA_OK != status) {
             return status;
         }
+        if (recv->position > edge->rx_consumed + edge->geometry->block_count) {
+            return CRDMA_AGAIN; /* the peer may not have used the last grant in this place */
+        }
         grant = calloc(1, CRDMA_GRANT_STRIDE);
         if (NULL == grant) {
             return CRDMA_ERR_NOMEM;
@@ -263,12 +272,15 @@ static crdma_status_t recv_remote_write(crdma_recv_t *recv, char *dst)
             free(grant);
             return status;
         }
-        *grant = recv->position << 32;
+        grant[0] = recv->position << 32;
+        grant[1] = recv->sig;
+        grant[2] = recv->len;
         there = edge->tx_addr + crdma_ring_grant(edge->geometry, recv->position);
         recv->granted = true;
         recv->grant = grant;
-        status = t->put_flagged(edge->peer, grant + 8, there + 64, sizeof(crdma_exposed_t), grant,
-                                there, &recv->tx);
+        status = t->put_flagged(edge->peer, grant + 1, there + sizeof(*grant),
+                                7 * sizeof(*grant) + sizeof(crdma_exposed_t), grant, there,
+                                &recv->tx);
         if (0 > status) {
             return status;
         }
@@ -307,7 +319,61 @@ crdma_status_t crdma_recv_read(crdma_recv_t *recv, char *dst, size_t off, size_t
     crdma_edge_t *edge = recv->edge;
     crdma_slot_t *slot = crdma_ring_block(edge->geometry, edge->rx_ring, recv->position);
 
-    return crdma_shm_read(edge->peer, dst, slot->src + off, len);
+    crdma_status_t status = crdma_shm_read(edge->peer, dst, slot->src + off, len);
+
+    /* Pairs with crdma_send_withdraw: what was read before it is the message. */
+    if (CRDMA_OK == status && 0 != __atomic_load_n(&slot->failed, __ATOMIC_ACQUIRE)) {
+        status = CRDMA_ERR_PEER;
+    }
+    return status;
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t) t.tv_sec * 1000000000u + (uint64_t) t.tv_nsec;
+}
+
+/* Take all chunks that nobody has taken, and wait for those that the peer is copying: microseconds,
+ * unless it has died or been stopped with one in hand. */
+static void withdraw(crdma_slot_t *slot, const crdma_peer_t *peer, size_t len)
+{
+    const uint64_t give_up = now_ns() + 2000000000u;
+    uint64_t off;
+
+    __atomic_store_n(&slot->failed, 1, __ATOMIC_SEQ_CST);
+    off = __atomic_fetch_add(&slot->next, len, __ATOMIC_ACQ_REL);
+    if (off < len) {
+        __atomic_fetch_add(&slot->done, len - off, __ATOMIC_RELEASE);
+    }
+    while (__atomic_load_n(&slot->done, __ATOMIC_ACQUIRE) < len && crdma_shm_alive(peer)
+           && now_ns() < give_up) {
+        sched_yield();
+    }
+}
+
+void crdma_send_withdraw(crdma_send_t *send)
+{
+    crdma_edge_t *edge = send->edge;
+
+    if (CRDMA_PROTOCOL_RNDV == send->protocol && !edge->remote && send->posted
+        && !crdma_edge_is_consumed(edge, send->position)) {
+        withdraw(crdma_ring_block(edge->geometry, edge->tx_ring, send->position), edge->peer,
+                 send->len);
+    }
+}
+
+void crdma_recv_withdraw(crdma_recv_t *recv)
+{
+    crdma_edge_t *edge = recv->edge;
+
+    if (CRDMA_PROTOCOL_RNDV == recv->protocol && !edge->remote && recv->seen
+        && recv->position > edge->rx_consumed) {
+        withdraw(crdma_ring_block(edge->geometry, edge->rx_ring, recv->position), edge->peer,
+                 recv->len);
+    }
 }
 
 crdma_status_t crdma_recv_finish(crdma_recv_t *recv)

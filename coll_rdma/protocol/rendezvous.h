@@ -17,8 +17,9 @@
  * Remote peers:
  *   read   sender exposes src, sends address and key as the payload of block p; the receiver gets
  *          the data and consumes p; the credit tells the sender
- *   write  receiver exposes dst, puts address and key into the sender's grant cell p; the sender
- *          puts the data, then the flag of block p (the paper's rendezvous)
+ *   write  receiver exposes dst, puts signature, length, address and key into the sender's grant
+ *          cell p; the sender, if they are those of its message, puts the data, then the flag of
+ *          block p (the paper's rendezvous)
  */
 #ifndef CRDMA_PROTOCOL_RENDEZVOUS_H
 #define CRDMA_PROTOCOL_RENDEZVOUS_H
@@ -28,6 +29,11 @@
 /* Parts of crdma_send_progress and crdma_recv_progress. */
 crdma_status_t crdma_rndv_send(crdma_send_t *send);
 crdma_status_t crdma_rndv_recv(crdma_recv_t *recv, char *dst);
+
+/* The call has failed: when these return, the peer does not touch the caller's buffer any more, or,
+ * if it only reads, will fail too. Direct peers. */
+void crdma_send_withdraw(crdma_send_t *send);
+void crdma_recv_withdraw(crdma_recv_t *recv);
 
 /* Smallest block that holds an address and a key for a remote peer, bytes. */
 #define CRDMA_RNDV_BLOCK_MIN ((uint32_t) sizeof(crdma_exposed_t))

@@ -98,7 +98,7 @@ static inline crdma_slot_t *crdma_ring_block(const crdma_ring_geometry_t *g, cha
     return (crdma_slot_t *) (ring + g->blocks + (size_t) (p & (g->block_count - 1)) * g->block_stride);
 }
 
-/* Offset of a grant in its ring: the flag (in a line of its own), then a crdma_exposed_t. */
+/* Offset of a grant in its ring: a line of flag, signature, length, then a crdma_exposed_t. */
 static inline size_t crdma_ring_grant(const crdma_ring_geometry_t *g, uint64_t p)
 {
     return g->grants + (size_t) (p & (g->block_count - 1)) * CRDMA_GRANT_STRIDE;

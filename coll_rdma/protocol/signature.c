@@ -9,7 +9,7 @@
 const char *crdma_sig_describe(uint64_t sig, char *text, size_t len)
 {
     crdma_coll_t coll = (crdma_coll_t) (sig >> 61);
-    crdma_op_id_t op = (crdma_op_id_t) (sig >> 55 & 63);
+    crdma_op_id_t op = (crdma_op_id_t) (sig >> 55 & 15);
     unsigned elsize = (unsigned) (sig >> 47 & 255);
     unsigned root = (unsigned) (sig >> 28 & 0x7ffff);
     uint64_t bytes = sig & (2 * CRDMA_SIG_EXACT - 1);

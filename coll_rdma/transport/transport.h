@@ -55,7 +55,7 @@ typedef struct crdma_transport {
                           crdma_tx_t *tx);
 
     /* As put, then store the 8 bytes at flag_src to flag_dst; whoever sees the flag sees the
-     * payload (len may be 0) and everything put to this peer before. */
+     * payload (len may be 0) and everything put to this peer before, so flags stay in order. */
     crdma_status_t (*put_flagged)(crdma_peer_t *peer, const void *src, crdma_addr_t dst,
                                   size_t len, const uint64_t *flag_src, crdma_addr_t flag_dst,
                                   crdma_tx_t *tx);
@@ -79,6 +79,9 @@ typedef struct crdma_transport {
 
     /* Drive communication; the number of events. Safe to call from any thread. */
     int (*progress)(void);
+
+    /* False once the peer is known to be gone. */
+    bool (*alive)(const crdma_peer_t *peer);
 } crdma_transport_t;
 
 /* A process we exchange data with; one per process pair, shared by all communicators. */

@@ -50,6 +50,7 @@ struct crdma_ucp_endpoint {
     bool settling, settled; /* connected both ways: UCX changes no lane any more */
     bool emulated;          /* no real remote write: the peer's CPU stores what we put */
     bool messages;          /* active messages were sent since the last drain */
+    int deferred;           /* flags that wait for a flush */
     ucp_ep_h ep;            /* NULL until the first operation */
     ucp_rkey_h slab_rkey;
     crdma_ucp_op_t *inflight;

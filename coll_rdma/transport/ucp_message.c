@@ -45,7 +45,8 @@ bool crdma_ucp_by_message(const crdma_ucp_endpoint_t *e)
 {
     const crdma_ucp_state_t *s = &crdma_ucp_state;
 
-    return s->only_messages || (s->use_messages && e->settled && e->emulated);
+    return s->only_messages ||
+           (s->use_messages && e->settled && e->emulated && 0 == e->deferred);
 }
 
 crdma_status_t crdma_ucp_issue_message(crdma_ucp_op_t *op, const void *src, size_t len)

@@ -145,6 +145,7 @@ static void on_flush(void *request, ucs_status_t status, void *arg)
 
     ucp_request_free(request);
     if (UCS_OK != status) {
+        op->endpoint->deferred -= CRDMA_UCP_STEP_FLAG == op->step;
         crdma_ucp_tx_finish(op, crdma_ucp_status(op->endpoint, status));
         crdma_ucp_op_release(op);
         return;
@@ -283,6 +284,7 @@ void crdma_ucp_todo_run(void)
         if (NULL == s->todo_first) {
             s->todo_last = &s->todo_first;
         }
+        op->endpoint->deferred -= CRDMA_UCP_STEP_FLAG == op->step;
         if (op->endpoint->failed) {
             rc = CRDMA_ERR_PEER;
         } else if (CRDMA_UCP_STEP_FLAG == op->step) {

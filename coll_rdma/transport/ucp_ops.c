@@ -101,6 +101,9 @@ static crdma_ucp_order_t order_now(const crdma_ucp_endpoint_t *e, const crdma_uc
 {
     crdma_ucp_order_t order = crdma_ucp_state.order;
 
+    if (0 < e->deferred && CRDMA_UCP_ORDER_REVERSED != order && CRDMA_UCP_ORDER_NONE != order) {
+        return CRDMA_UCP_ORDER_FLUSH; /* flags stay in order: behind the one that still waits */
+    }
     if (CRDMA_UCP_ORDER_WEAK == order && NULL != rkey && !rkey->slab_like) {
         return CRDMA_UCP_ORDER_FLUSH; /* payload and flag may take different lanes */
     }
@@ -120,19 +123,18 @@ static crdma_status_t ordered_puts(crdma_ucp_op_t *op, const void *src, uint64_t
     bool complete;
 
     op->flag_due = true;
-    if (0 == len) {
-        return crdma_ucp_issue_flag(op);
-    }
     if (CRDMA_UCP_ORDER_REVERSED == order) {
         rc = crdma_ucp_issue_flag(op);
-        return CRDMA_OK == rc ? crdma_ucp_issue_payload(op, src, address, rkey, len) : rc;
+        return CRDMA_OK == rc && 0 < len ? crdma_ucp_issue_payload(op, src, address, rkey, len) : rc;
     }
-    rc = crdma_ucp_issue_payload(op, src, address, rkey, len);
+    /* A flag alone still follows all that was put before. */
+    rc = 0 < len ? crdma_ucp_issue_payload(op, src, address, rkey, len) : CRDMA_OK;
     if (CRDMA_OK != rc) {
         return rc;
     }
     if (CRDMA_UCP_ORDER_FLUSH == order) {
         rc = crdma_ucp_issue_flush(op, CRDMA_UCP_STEP_FLAG, &complete);
+        op->endpoint->deferred += CRDMA_OK == rc && !complete;
         return CRDMA_OK == rc && complete ? crdma_ucp_issue_fenced_flag(op) : rc;
     }
     return CRDMA_UCP_ORDER_NONE == order ? crdma_ucp_issue_flag(op)
@@ -222,7 +224,8 @@ static const crdma_transport_t operations = {.name = "ucp",
                                              .get_user = get_user,
                                              .expose = crdma_ucp_expose,
                                              .conceal = crdma_ucp_conceal,
-                                             .progress = ucp_progress};
+                                             .progress = ucp_progress,
+                                             .alive = crdma_ucp_alive};
 
 const crdma_transport_t *crdma_ucp_transport(void)
 {

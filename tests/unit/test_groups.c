@@ -1,0 +1,290 @@
+/*
+ * The life of groups: what is left when a rank frees its group while others are still in its last
+ * call, or have not begun it.
+ *
+ *   early      a root sends and leaves; a slow receiver still gets all, also when credits are due
+ *              to somebody who has left
+ *   recycled   nothing of a group returns to the slab before every peer has left it
+ *   flat       10,000 groups made, used and freed: memory as after the first ones
+ *   plans      more plans than are kept
+ *   promised   a group that was promised memory gets it, all others are refused
+ */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "coll_rdma/base/params.h"
+#include "tests/unit/calls.h"
+
+static void tiny_ring(void)
+{
+    crdma_params.ll_max = 16;
+    crdma_params.block_size = 64;
+    crdma_params.block_count = 2;
+    crdma_params.rendezvous_min = 4096;
+    crdma_params.check_interval = 5;
+}
+
+static call_t bcast(size_t bytes, uint64_t seed)
+{
+    return (call_t){.coll = CRDMA_BCAST,
+                    .alg = CRDMA_ALG_TREE,
+                    .degree = RANKS_MAX,
+                    .levels = 1,
+                    .elsize = 1,
+                    .count = bytes,
+                    .seed = seed};
+}
+
+static void run_one(ranks_t *me, crdma_group_t *g, const call_t *c)
+{
+    char text[256];
+    crdma_status_t status = call_run(me, g, c);
+
+    RANKS_REQUIRE(CRDMA_OK == status, "(%s: %s)", call_describe(c, text, sizeof(text)),
+                  crdma_status_string(status));
+}
+
+/* The root makes as many broadcasts as the ring holds and leaves before anybody has looked. */
+static void send_and_leave(ranks_t *me, void *arg)
+{
+    const size_t bytes = *(const size_t *)arg;
+    const int n = 64 >= bytes ? 2 : 1;
+
+    for (int round = 0; round < 20; ++round) {
+        crdma_group_t *g = ranks_group(me);
+
+        if (0 != me->rank && 64 >= bytes) {
+            const call_t c = bcast(bytes, 0);
+            crdma_plan_t *plan;
+
+            RANKS_REQUIRE(CRDMA_OK == call_plan(g, &c, &plan)); /* the root can send */
+            ranks_barrier(me);                                  /* the root has left */
+        } else if (0 != me->rank) {
+            usleep(1000);
+        }
+        for (int i = 0; i < n; ++i) {
+            const call_t c = bcast(bytes, (uint64_t)(round * n + i));
+
+            run_one(me, g, &c);
+        }
+        crdma_group_free(g);
+        if (0 == me->rank && 64 >= bytes) {
+            RANKS_REQUIRE(0 != crdma_group_reap(me->slab), "(memory reclaimed too early)");
+            ranks_barrier(me);
+        }
+    }
+    ranks_settle(me);
+    RANKS_REQUIRE(0 == crdma_group_reap(me->slab) && 0 == me->slab->in_use);
+}
+
+START_TEST(early)
+{
+    static const size_t sizes[] = {8, 40, 64, 200, 100000};
+    const ranks_setup_t setup = {.size = 3, .time_limit = 20};
+
+    tiny_ring();
+    ck_assert_int_eq(0, ranks_run(&setup, send_and_leave, (void *)(uintptr_t)&sizes[_i]));
+}
+END_TEST
+
+/* Two generations at once: the slow rank is in the old group while others use the new one. */
+static void two_generations(ranks_t *me, void *arg)
+{
+    crdma_group_t *old = ranks_group(me);
+    uint64_t state = 8;
+
+    (void)arg;
+    for (int round = 0; round < 60; ++round) {
+        crdma_group_t *new = ranks_group(me);
+
+        for (int i = 0; i < 3; ++i) {
+            const call_t c = call_random(&state, me->size, 1, 3000);
+
+            ranks_delay(me, 200);
+            run_one(me, 2 == i ? old : new, &c);
+        }
+        crdma_group_free(old);
+        old = new;
+    }
+    crdma_group_free(old);
+    ranks_settle(me);
+    RANKS_REQUIRE(0 == crdma_group_reap(me->slab) && 0 == me->slab->in_use);
+}
+
+START_TEST(recycled)
+{
+    const ranks_setup_t setup = {.size = 4, .time_limit = 30};
+
+    tiny_ring();
+    ck_assert_int_eq(0, ranks_run(&setup, two_generations, NULL));
+}
+END_TEST
+
+static size_t resident(void)
+{
+    char text[128] = "";
+    size_t total = 0, pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+
+    if (NULL != f && NULL != fgets(text, sizeof(text), f)) {
+        sscanf(text, "%zu %zu", &total, &pages);
+    }
+    if (NULL != f) {
+        fclose(f);
+    }
+    return pages * 4096;
+}
+
+static void many(ranks_t *me, void *arg)
+{
+    size_t top = 0, before = 0;
+
+    (void)arg;
+    for (int i = 0; i < 10000; ++i) {
+        crdma_group_t *g = ranks_group(me);
+
+        if (0 != i % 3) {
+            const call_t c = bcast(0 == i % 2 ? 8 : 100, (uint64_t)i);
+
+            run_one(me, g, &c);
+        }
+        crdma_group_free(g);
+        if (1000 == i) {
+            top = me->slab->top;
+            before = resident();
+        }
+    }
+    RANKS_REQUIRE(me->slab->top <= top + 4 * 4096, "(%zu, was %zu)", me->slab->top, top);
+    if (NULL == getenv("CRDMA_TEST_SANITIZED")) {
+        RANKS_REQUIRE(resident() < before + (1 << 20), "(%zu, was %zu)", resident(), before);
+    }
+    ranks_settle(me);
+    RANKS_REQUIRE(0 == crdma_group_reap(me->slab));
+    RANKS_REQUIRE(0 == me->slab->in_use && 0 == me->slab->reserved);
+}
+
+START_TEST(flat)
+{
+    const ranks_setup_t setup = {.size = 2, .time_limit = 100};
+
+    tiny_ring();
+    ck_assert_int_eq(0, ranks_run(&setup, many, NULL));
+}
+END_TEST
+
+static void plans_come_and_go(ranks_t *me, void *arg)
+{
+    crdma_group_t *g = ranks_group(me);
+    uint64_t state = 4;
+
+    (void)arg;
+    for (int i = 0; i < 400; ++i) {
+        call_t c = call_random(&state, me->size, 1, 200);
+
+        c.inter_degree = (int)(ranks_next(&state) % 200); /* part of the key, without effect */
+        run_one(me, g, &c);
+        RANKS_REQUIRE(g->nplans <= CRDMA_PLAN_MAX);
+    }
+    RANKS_REQUIRE(CRDMA_PLAN_MAX == g->nplans);
+    crdma_group_free(g);
+}
+
+START_TEST(plans)
+{
+    const ranks_setup_t setup = {.size = 3};
+
+    tiny_ring();
+    ck_assert_int_eq(0, ranks_run(&setup, plans_come_and_go, NULL));
+}
+END_TEST
+
+/* As many groups as are promised memory: each then makes all its edges. All ranks are refused at
+ * the same point here, because all have the same. */
+static void promises(ranks_t *me, void *arg)
+{
+    static const int node[RANKS_MAX];
+    crdma_group_t *g[256];
+    crdma_addr_t all[RANKS_MAX];
+    int n = 0;
+
+    (void)arg;
+    for (;; ++n) {
+        crdma_status_t status;
+
+        RANKS_REQUIRE(n < 256);
+        status = crdma_group_begin(me->slab, me->rank, me->size, "test", &g[n]);
+        if (CRDMA_ERR_NOMEM == status) {
+            break;
+        }
+        RANKS_REQUIRE(CRDMA_OK == status);
+        ranks_exchange(me, g[n]->region_addr, all);
+        status = crdma_group_finish(g[n], &(crdma_group_config_t){.peers = me->peers,
+                                                                  .regions = all,
+                                                                  .node = node,
+                                                                  .nnodes = 1,
+                                                                  .cma = true,
+                                                                  .oversubscribed = true});
+        if (CRDMA_ERR_NOMEM == status) {
+            crdma_group_free(g[n]);
+            break;
+        }
+        RANKS_REQUIRE(CRDMA_OK == status);
+    }
+    RANKS_REQUIRE(4 < n, "(%d groups)", n);
+    for (int i = 0; i < n; ++i) {
+        const call_t c = {.coll = CRDMA_ALLREDUCE,
+                          .alg = CRDMA_ALG_EXCHANGE,
+                          .degree = me->size - 1,
+                          .levels = 1,
+                          .elsize = 4,
+                          .count = 5,
+                          .seed = (uint64_t)i};
+
+        run_one(me, g[i], &c);
+    }
+    for (int i = 0; i < n; ++i) {
+        crdma_group_free(g[i]);
+    }
+    ranks_settle(me);
+    RANKS_REQUIRE(0 == crdma_group_reap(me->slab) && 0 == me->slab->reserved);
+}
+
+START_TEST(promised)
+{
+    const ranks_setup_t setup = {.size = 4,
+                                 .slab = (size_t)512 << 10,
+                                 .capture = true,
+                                 .time_limit = 30,
+                                 .wire = 0 == _i ? RANKS_DIRECT : RANKS_REMOTE};
+
+    tiny_ring();
+    ck_assert_int_eq(0, ranks_run(&setup, promises, NULL));
+}
+END_TEST
+
+static Suite *groups_suite(void)
+{
+    Suite *suite = suite_create("groups");
+    TCase *tcase = tcase_create("groups");
+
+    tcase_add_loop_test(tcase, early, 0, 5);
+    tcase_add_test(tcase, recycled);
+    tcase_add_test(tcase, flat);
+    tcase_add_test(tcase, plans);
+    tcase_add_loop_test(tcase, promised, 0, 2);
+    tcase_set_timeout(tcase, 120);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(groups_suite());
+
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,560 @@
+/*
+ * Positions: ring layout, LL words, marks that must never match, credits. The three invariants of
+ * ring.h are tested by playing both sides on a plain piece of memory.
+ *
+ *   geometry   parts do not overlap, are aligned, are as large as needed
+ *   ll         every length and alignment, each word missing in turn, other signatures, bytes around
+ *   marks      fresh, cleared and scrubbed memory matches no position of its cell; around 2^31 and 2^32
+ *   stale      a mark from 2^32 positions ago would be taken for a message (so the danger is real), and
+ *              with the scrubbing that the receiver does on the way it is not
+ *   credits    the sender never has more than R positions ahead; consumption out of order
+ *   withdrawn  a rendezvous that one side takes back
+ */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "coll_rdma/protocol/ll.h"
+#include "coll_rdma/protocol/rendezvous.h"
+
+static const uint64_t P31 = (uint64_t)1 << 31, P32 = (uint64_t)1 << 32;
+
+static const struct {
+    uint32_t block_count, ll_max, block_size;
+} shapes[] = {{2, 0, 64}, {2, 128, 64}, {4, 4, 128}, {16, 128, 8192}, {1024, 4096, 64},
+              {8, 256, 1 << 16}};
+
+enum { NSHAPES = sizeof(shapes) / sizeof(shapes[0]) };
+
+static crdma_ring_geometry_t make(int i)
+{
+    crdma_ring_geometry_t g;
+
+    crdma_ring_geometry_init(&g, shapes[i].block_count, shapes[i].ll_max, shapes[i].block_size);
+    return g;
+}
+
+START_TEST(geometry)
+{
+    crdma_ring_geometry_t g = make(_i);
+    char *ring = aligned_alloc(64, g.remote_size);
+    char *end = ring + 64; /* of the credit line */
+
+    ck_assert_uint_ge(g.cell_size, 8 * crdma_ll_words(g.ll_max));
+    ck_assert_uint_ge(CRDMA_GRANT_STRIDE, 64 + sizeof(crdma_exposed_t));
+    ck_assert_uint_ge(g.window, g.cell_count);
+    ck_assert_uint_ge(g.window, g.block_count);
+    ck_assert(1 <= g.credit_every && 2 * g.credit_every <= g.cell_count
+              && 2 * g.credit_every <= g.block_count);
+    for (uint64_t p = P32; p < P32 + g.cell_count; ++p) {
+        char *cell = (char *)crdma_ring_cell(&g, ring, p);
+
+        ck_assert(cell >= end && 0 == (cell - ring) % 64);
+        end = cell + 8 * crdma_ll_words(g.ll_max);
+        ck_assert_ptr_eq(cell, (char *)crdma_ring_cell(&g, ring, p + g.cell_count));
+    }
+    for (uint64_t p = 0; p < g.block_count; ++p) {
+        crdma_slot_t *slot = crdma_ring_block(&g, ring, p);
+
+        ck_assert((char *)slot >= end && 0 == ((char *)slot - ring) % 64);
+        end = crdma_slot_payload(slot) + g.block_size;
+    }
+    ck_assert_uint_ge(g.size, (size_t)(end - ring));
+    ck_assert_uint_eq(0, g.size % 64);
+    end = ring + 2 * g.size; /* the shadow lies between */
+    for (uint64_t p = 0; p < g.block_count; ++p) {
+        ck_assert_uint_ge(crdma_ring_grant(&g, p), (size_t)(end - ring));
+        end = ring + crdma_ring_grant(&g, p) + 64 + sizeof(crdma_exposed_t);
+    }
+    ck_assert_uint_ge(g.remote_size, (size_t)(end - ring));
+    free(ring);
+}
+END_TEST
+
+/* ---- LL ---- */
+
+enum { LL_MOST = 256, WORDS = 2 + LL_MOST / 4 };
+
+static const uint64_t positions[] = {1, 77, 0x7fffffff, 0x80000000, 0xfffffff6, 0xffffffff,
+                                     0x100000000, 0x100000001, 0x7fffffffffffffff};
+
+START_TEST(ll_lengths)
+{
+    static const uint64_t sig = 0xfedcba9876543210;
+    char data[LL_MOST + 16], got[LL_MOST + 16];
+    uint64_t cell[WORDS], partial[WORDS];
+
+    for (size_t i = 0; i < sizeof(data); ++i) {
+        data[i] = (char)(i * 37 + 11);
+    }
+    for (size_t len = 0; len <= LL_MOST; ++len) {
+        for (size_t align = 0; align < 8; ++align) {
+            const uint64_t p = positions[(len + align) % 9];
+            const size_t words = crdma_ll_words(len);
+            uint64_t seen = sig;
+
+            ck_assert_uint_le(words, WORDS);
+            memset(cell, 0x5c, sizeof(cell));
+            crdma_ll_encode(cell, p, sig, data + align, len);
+            memset(got, 0x77, sizeof(got));
+            ck_assert(crdma_ll_decode(cell, p, &seen, got + align, len) && seen == sig);
+            ck_assert_mem_eq(got + align, data + align, len);
+            for (size_t i = 0; i < sizeof(got); ++i) { /* not one byte more */
+                ck_assert(0x77 == got[i] || (i >= align && i < align + len));
+            }
+            for (size_t i = words; i < WORDS; ++i) {
+                ck_assert_uint_eq(0x5c5c5c5c5c5c5c5c, cell[i]);
+            }
+            if (0 != align) {
+                continue;
+            }
+            for (size_t missing = 0; missing < words; ++missing) {
+                memcpy(partial, cell, sizeof(cell));
+                partial[missing] = (p - 2) << 32; /* what an earlier message left */
+                seen = sig;
+                ck_assert(!crdma_ll_decode(partial, p, &seen, got, len));
+                ck_assert(seen == sig);
+            }
+            /* neighbours in the sequence are other messages */
+            ck_assert(!crdma_ll_decode(cell, p + 1, &seen, got, len));
+            ck_assert(!crdma_ll_decode(cell, p - 1, &seen, got, len));
+        }
+    }
+}
+END_TEST
+
+START_TEST(ll_signatures)
+{
+    const uint64_t p = P32 + 5;
+    char data[64] = "somebody else's", got[64] = "untouched";
+    uint64_t cell[WORDS];
+
+    for (int bit = 0; bit < 64; ++bit) {
+        const uint64_t theirs = 0x123456789abcdef0;
+        uint64_t seen = theirs ^ (uint64_t)1 << bit;
+
+        memset(cell, 0, sizeof(cell));
+        crdma_ll_encode(cell, p, theirs, data, 16);
+        /* it is told at once, though not all of the message that we expect is there */
+        ck_assert(crdma_ll_decode(cell, p, &seen, got, 64));
+        ck_assert(seen == theirs);
+        ck_assert_str_eq(got, "untouched");
+        seen = theirs ^ (uint64_t)1 << bit;
+        cell[bit / 32 ^ 1] = 0; /* half of it: nothing is known */
+        ck_assert(!crdma_ll_decode(cell, p, &seen, got, 64));
+    }
+}
+END_TEST
+
+/* ---- marks ---- */
+
+static bool accepts(const crdma_ring_geometry_t *g, char *ring, uint64_t p, size_t len)
+{
+    const crdma_slot_t *slot = crdma_ring_block(g, ring, p);
+    char got[4096];
+    uint64_t sig = 0;
+
+    /* with the signature that happens to be there, the worst case */
+    const uint64_t *cell = crdma_ring_cell(g, ring, p);
+    sig = cell[1] << 32 | (uint32_t)cell[0];
+    return crdma_ll_decode(cell, p, &sig, got, len) || slot->flag >> 32 == (uint32_t)p;
+}
+
+static const uint64_t around[] = {0, 1, ((uint64_t)1 << 31) - 2048, ((uint64_t)1 << 32) - 2048,
+                                  ((uint64_t)3 << 31) - 2048, ((uint64_t)1 << 33) - 2048,
+                                  ((uint64_t)1 << 62) - 2048};
+
+START_TEST(marks)
+{
+    crdma_ring_geometry_t g = make(_i);
+    char *ring = aligned_alloc(64, g.remote_size);
+
+    for (int fresh = 0; fresh < 2; ++fresh) {
+        memset(ring, 0, g.remote_size);
+        if (!fresh) { /* whatever was there before */
+            for (uint64_t p = 0; p < g.window; ++p) {
+                char data[4096] = "old";
+
+                crdma_ll_encode(crdma_ring_cell(&g, ring, p), p, 0, data, g.ll_max);
+                crdma_ring_block(&g, ring, p)->flag = p << 32 | 3;
+                *(uint64_t *)(ring + crdma_ring_grant(&g, p)) = p << 32;
+            }
+        }
+        crdma_ring_clear(&g, ring, true, fresh);
+        for (size_t a = 0; a < sizeof(around) / sizeof(around[0]); ++a) {
+            for (uint64_t p = around[a]; p < around[a] + 4096; ++p) {
+                ck_assert_msg(!accepts(&g, ring, p, g.ll_max), "fresh %d position %#llx", fresh,
+                              (unsigned long long)p);
+                ck_assert(*(uint64_t *)(ring + crdma_ring_grant(&g, p)) >> 32 != (uint32_t)p);
+            }
+        }
+    }
+    /* scrubbing one cell touches no other, and leaves a mark that is never its own */
+    memset(ring, 0x11, g.size);
+    for (size_t a = 0; a < sizeof(around) / sizeof(around[0]); ++a) {
+        for (uint64_t p = around[a]; p < around[a] + 2048 + g.window; ++p) {
+            crdma_ring_scrub_cell(&g, ring, p);
+            for (int back = -2; back <= 2; ++back) {
+                const uint64_t same = p + (uint64_t)back * g.window;
+
+                ck_assert(!accepts(&g, ring, same, g.ll_max));
+                ck_assert(!accepts(&g, ring, same + P32, g.ll_max));
+            }
+        }
+    }
+    memset(ring, 0x11, g.size);
+    crdma_ring_scrub_cell(&g, ring, 1);
+    ck_assert_uint_eq(0x11, ring[0]);
+    ck_assert_uint_eq(0x1111111111111111, *crdma_ring_cell(&g, ring, 0));
+    ck_assert_uint_eq(0x1111111111111111, crdma_ring_block(&g, ring, 0)->flag);
+    ck_assert_uint_eq(0x1111111111111111, crdma_ring_block(&g, ring, 1)->sig);
+    free(ring);
+}
+END_TEST
+
+/* Invariant 2: every index is scrubbed, and at least once in 2^32 positions. */
+START_TEST(scrub_times)
+{
+    crdma_ring_geometry_t g = make(_i);
+
+    for (uint64_t window = 0; window < 4; ++window) {
+        for (uint32_t index = 0; index < g.window; ++index) {
+            /* the position of this index in the first ring of each half */
+            ck_assert(crdma_ring_needs_scrub(&g, window * P31 + index));
+            ck_assert(!crdma_ring_needs_scrub(&g, window * P31 + index + g.window));
+            ck_assert(!crdma_ring_needs_scrub(&g, (window + 1) * P31 - 1 - index));
+        }
+    }
+}
+END_TEST
+
+/* ---- stale marks and credits, with an edge whose two ends are both here ---- */
+
+typedef struct pair {
+    crdma_slab_t *slab[2];
+    crdma_peer_t peer[2]; /* peer[i]: as seen by end i */
+    crdma_edge_t *edge[2];
+    crdma_addr_t mailbox[2];
+} pair_t;
+
+static void pair_open(pair_t *p, const crdma_ring_geometry_t *g, uint64_t start)
+{
+    memset(p, 0, sizeof(*p));
+    for (int i = 0; i < 2; ++i) {
+        ck_assert_int_eq(CRDMA_OK, crdma_slab_create((size_t)64 << 20, &p->slab[i]));
+        ck_assert_int_eq(CRDMA_OK, crdma_slab_alloc(p->slab[i], 64, &p->mailbox[i], NULL));
+    }
+    for (int i = 0; i < 2; ++i) {
+        p->peer[i] = (crdma_peer_t){.map = p->slab[!i]->base, .map_size = p->slab[!i]->size};
+    }
+    for (int i = 0; i < 2; ++i) {
+        ck_assert_int_eq(CRDMA_OK,
+                         crdma_edge_create(p->slab[i], g, &p->peer[i], !i,
+                                           crdma_slab_at(p->slab[i], p->mailbox[i]),
+                                           p->mailbox[!i], start, &p->edge[i]));
+        ck_assert_int_eq(0 == i ? CRDMA_AGAIN : CRDMA_OK, crdma_edge_open(p->edge[i]));
+    }
+    ck_assert_int_eq(CRDMA_OK, crdma_edge_open(p->edge[0]));
+}
+
+static void pair_close(pair_t *p)
+{
+    for (int i = 0; i < 2; ++i) {
+        ck_assert(!crdma_edge_quiet(p->edge[i]));
+        crdma_edge_leave(p->edge[1 - i]);
+    }
+    for (int i = 0; i < 2; ++i) {
+        ck_assert(crdma_edge_quiet(p->edge[i]));
+        crdma_edge_free(p->slab[i], p->edge[i]);
+        crdma_slab_destroy(p->slab[i]);
+    }
+}
+
+/* As if both sides had been at it for ages. */
+static void jump(pair_t *p, uint64_t to)
+{
+    crdma_edge_t *s = p->edge[0], *r = p->edge[1];
+
+    s->tx_next = r->rx_next = to;
+    s->tx_consumed = r->rx_consumed = r->rx_credited = to - 1;
+    *s->credit_in = to - 1;
+}
+
+static const crdma_rndv_mode_t no_rndv = {.min = SIZE_MAX};
+
+/* One message, sent and received; false if the receiver did not find what was sent. */
+static bool transfer(pair_t *p, size_t len, uint64_t value)
+{
+    char data[1024], got[1024] = {0};
+    crdma_send_t send;
+    crdma_recv_t recv;
+
+    memset(data, (int)(value * 7 + 1), sizeof(data));
+    crdma_recv_start(&recv, p->edge[1], &no_rndv, len, 64, value);
+    if (CRDMA_AGAIN != crdma_recv_progress(&recv, got)) {
+        return false; /* took something that nobody has sent */
+    }
+    crdma_send_start(&send, p->edge[0], &no_rndv, data, len, 64, value);
+    return CRDMA_OK == crdma_send_progress(&send) && CRDMA_OK == crdma_recv_progress(&recv, got)
+           && 0 == memcmp(data, got, len);
+}
+
+/* Positions of one kind only, then 2^32 later one of the other: its cell still has the mark of
+ * 2^32 positions ago, unless the receiver has scrubbed it. */
+static bool survives(uint64_t start, bool ll_first, bool scrubbing)
+{
+    crdma_ring_geometry_t g;
+    bool right = true;
+    uint32_t n;
+    pair_t p;
+
+    crdma_ring_geometry_init(&g, 4, 16, 64);
+    n = ll_first ? g.cell_count : g.block_count;
+    pair_open(&p, &g, start);
+    for (uint64_t i = 0; i < n; ++i) { /* leaves a mark in every cell of one kind */
+        right = right && transfer(&p, ll_first ? 12 : 40, 5);
+    }
+    ck_assert(right);
+    if (scrubbing) { /* the two crossings of a multiple of 2^31, with messages of the other kind */
+        for (uint64_t edge = start / P31 + 1; edge <= start / P31 + 2; ++edge) {
+            jump(&p, edge * P31 - 3);
+            for (uint64_t i = 0; i < 3 * g.window; ++i) {
+                right = right && transfer(&p, ll_first ? 40 : 12, 6);
+            }
+        }
+    }
+    jump(&p, start + P32);
+    for (uint64_t i = 0; i < n; ++i) {
+        right = right && transfer(&p, ll_first ? 12 : 40, 5);
+    }
+    pair_close(&p);
+    return right;
+}
+
+START_TEST(stale)
+{
+    const uint64_t starts[] = {9, P31 - 100, P32 - 100, P32 + 9};
+
+    for (size_t i = 0; i < 4; ++i) {
+        for (int ll_first = 0; ll_first < 2; ++ll_first) {
+            ck_assert(!survives(starts[i], ll_first, false)); /* the danger is real ... */
+            ck_assert(survives(starts[i], ll_first, true));   /* ... and averted */
+        }
+    }
+}
+END_TEST
+
+START_TEST(crossings)
+{
+    const uint64_t starts[] = {1, P31 - 10, P31 - 5, P32 - 10, P32 - 2, 3 * P31 - 7, P32 * 2 - 10};
+    uint64_t state = 1;
+
+    for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); ++i) {
+        for (uint32_t count = 2; count <= 16; count *= 2) {
+            crdma_ring_geometry_t g;
+            pair_t p;
+
+            crdma_ring_geometry_init(&g, count, 16, 64);
+            pair_open(&p, &g, starts[i]);
+            for (int n = 0; n < 100; ++n) {
+                state = state * 6364136223846793005u + 1442695040888963407u;
+                ck_assert(transfer(&p, 1 + (state >> 40) % 64, (uint64_t)n));
+            }
+            pair_close(&p);
+        }
+    }
+}
+END_TEST
+
+START_TEST(credits)
+{
+    const uint64_t starts[] = {1, P32 - 10};
+
+    for (size_t s = 0; s < 2; ++s) {
+        for (uint32_t count = 2; count <= 16; count *= 2) {
+            crdma_ring_geometry_t g;
+            crdma_recv_t recv[64];
+            crdma_send_t send[64];
+            char data[64] = "x", got[64];
+            pair_t p;
+            uint32_t sent = 0;
+
+            crdma_ring_geometry_init(&g, count, 16, 64);
+            pair_open(&p, &g, starts[s]);
+            for (int i = 0; i < 64; ++i) {
+                crdma_send_start(&send[i], p.edge[0], &no_rndv, data, 0 == i % 2 ? 8 : 40, 64, 1);
+                crdma_recv_start(&recv[i], p.edge[1], &no_rndv, 0 == i % 2 ? 8 : 40, 64, 1);
+            }
+            for (uint32_t taken = 0; taken < 64; ++taken) {
+                while (sent < 64 && CRDMA_OK == crdma_send_progress(&send[sent])) {
+                    ++sent;
+                }
+                ck_assert_uint_le(sent, taken + g.window);
+                ck_assert(sent > taken || 64 == sent); /* credits come often enough */
+                ck_assert_int_eq(CRDMA_OK, crdma_recv_progress(&recv[taken], got));
+            }
+            pair_close(&p);
+        }
+    }
+}
+END_TEST
+
+/* Messages of different operations may be consumed out of order; nothing is credited before all
+ * that was sent earlier is consumed, and an urgent credit is not forgotten. */
+START_TEST(out_of_order)
+{
+    crdma_ring_geometry_t g;
+    pair_t p;
+
+    crdma_ring_geometry_init(&g, 16, 16, 64);
+    pair_open(&p, &g, P32 - 2);
+    for (uint64_t at = P32; at < P32 + 5; ++at) {
+        ck_assert_int_eq(CRDMA_OK, crdma_edge_consume(p.edge[1], at, P32 + 1 == at));
+        ck_assert(!crdma_edge_is_consumed(p.edge[0], P32 - 2));
+    }
+    ck_assert_int_eq(CRDMA_OK, crdma_edge_consume(p.edge[1], P32 - 1, false));
+    ck_assert(!crdma_edge_is_consumed(p.edge[0], P32 - 2));
+    ck_assert_int_eq(CRDMA_OK, crdma_edge_consume(p.edge[1], P32 - 2, false));
+    ck_assert_uint_eq(P32 + 4, p.edge[1]->rx_consumed);
+    ck_assert(crdma_edge_is_consumed(p.edge[0], P32 + 4));
+    for (int i = 0; i < 16; ++i) {
+        ck_assert_int_eq(0, p.edge[1]->rx_ahead[i]);
+    }
+    /* two positions are no reason for a credit, but the peer waits for the second */
+    ck_assert_uint_lt(2, g.credit_every);
+    ck_assert_int_eq(CRDMA_OK, crdma_edge_consume(p.edge[1], P32 + 6, true));
+    ck_assert_int_eq(CRDMA_OK, crdma_edge_consume(p.edge[1], P32 + 5, false));
+    ck_assert(crdma_edge_is_consumed(p.edge[0], P32 + 6));
+    pair_close(&p);
+}
+END_TEST
+
+/* Scrubbing what was consumed early must not hit what has not been read yet: with two blocks, the block
+ * of an LL message is also that of the slot message two positions before. */
+START_TEST(scrub_out_of_order)
+{
+    crdma_ring_geometry_t g;
+    crdma_send_t send[3];
+    crdma_recv_t recv[3];
+    char data[64] = "unread", got[64] = "";
+    pair_t p;
+
+    crdma_ring_geometry_init(&g, 2, 16, 64);
+    pair_open(&p, &g, P31);
+    for (int i = 0; i < 3; ++i) {
+        crdma_send_start(&send[i], p.edge[0], &no_rndv, data, 0 == i ? 40 : 8, 64, 1);
+        crdma_recv_start(&recv[i], p.edge[1], &no_rndv, 0 == i ? 40 : 8, 64, 1);
+        ck_assert_int_eq(CRDMA_OK, crdma_send_progress(&send[i]));
+    }
+    for (int i = 2; i >= 0; --i) {
+        memset(got, 0, sizeof(got));
+        ck_assert_int_eq(CRDMA_OK, crdma_recv_progress(&recv[i], got));
+        ck_assert_str_eq(data, got);
+    }
+    pair_close(&p);
+}
+END_TEST
+
+/* Slots of another size than expected are a disagreement, not data. */
+START_TEST(other_size)
+{
+    crdma_ring_geometry_t g;
+    crdma_send_t send;
+    crdma_recv_t recv;
+    char data[256] = "x", got[256];
+    pair_t p;
+
+    crdma_ring_geometry_init(&g, 4, 16, 64);
+    pair_open(&p, &g, 1);
+    crdma_send_start(&send, p.edge[0], &no_rndv, data, 120, 60, 1);
+    crdma_recv_start(&recv, p.edge[1], &no_rndv, 120, 48, 1);
+    ck_assert_int_eq(CRDMA_OK, crdma_send_progress(&send));
+    ck_assert_int_eq(CRDMA_ERR_MISMATCH, crdma_recv_progress(&recv, got));
+    pair_close(&p);
+}
+END_TEST
+
+/* A call that fails takes its rendezvous back: the other side does not touch the buffer any more, and
+ * fails too. */
+START_TEST(withdrawn)
+{
+    static const crdma_rndv_mode_t both = {.min = 4096, .receiver_copies = true,
+                                           .sender_copies = true};
+    static const crdma_rndv_mode_t write_only = {.min = 4096, .sender_copies = true};
+    static char data[100000], got[100000];
+    const bool by_sender = 0 == _i % 2, piecewise = 4 == _i;
+    const crdma_rndv_mode_t *mode = _i < 2 ? &both : &write_only;
+    crdma_ring_geometry_t g;
+    crdma_send_t send;
+    crdma_recv_t recv;
+    pair_t p;
+
+    crdma_ring_geometry_init(&g, 2, 16, 64);
+    pair_open(&p, &g, P32 - 1);
+    p.peer[0].pid = p.peer[1].pid = getpid();
+    memset(data, 'd', sizeof(data));
+    memset(got, 0, sizeof(got));
+    crdma_send_start(&send, p.edge[0], mode, data, sizeof(data), 64, 1);
+    crdma_recv_start(&recv, p.edge[1], mode, sizeof(data), 64, 1);
+    ck_assert_int_eq(CRDMA_AGAIN, crdma_send_progress(&send));
+    if (piecewise) {
+        ck_assert_int_eq(CRDMA_OK, crdma_recv_ready(&recv));
+        ck_assert_int_eq(CRDMA_OK, crdma_recv_read(&recv, got, 0, 1000));
+        crdma_send_withdraw(&send);
+        ck_assert_int_eq(CRDMA_ERR_PEER, crdma_recv_read(&recv, got, 1000, 1000));
+    } else if (by_sender) {
+        if (!mode->receiver_copies) {
+            ck_assert_int_eq(CRDMA_AGAIN, crdma_recv_progress(&recv, got));
+        }
+        crdma_send_withdraw(&send);
+        memset(data, 'x', sizeof(data)); /* the caller's again */
+        ck_assert_int_eq(CRDMA_ERR_PEER, crdma_recv_progress(&recv, got));
+        ck_assert_ptr_null(memchr(got, 'x', sizeof(got)));
+    } else if (!mode->receiver_copies) {
+        ck_assert_int_eq(CRDMA_AGAIN, crdma_recv_progress(&recv, got)); /* it is granted */
+        crdma_recv_withdraw(&recv);
+        ck_assert_int_eq(CRDMA_ERR_PEER, crdma_send_progress(&send));
+        ck_assert_ptr_null(memchr(got, 'd', sizeof(got)));
+    } else { /* nothing has begun: nothing to withdraw */
+        crdma_recv_withdraw(&recv);
+        ck_assert_int_eq(CRDMA_OK, crdma_recv_progress(&recv, got));
+        ck_assert_int_eq(CRDMA_OK, crdma_send_progress(&send));
+        crdma_send_withdraw(&send); /* it is over */
+        crdma_recv_withdraw(&recv);
+    }
+    pair_close(&p);
+}
+END_TEST
+
+static Suite *sequence_suite(void)
+{
+    Suite *suite = suite_create("sequence");
+    TCase *tcase = tcase_create("sequence");
+
+    tcase_add_loop_test(tcase, geometry, 0, NSHAPES);
+    tcase_add_test(tcase, ll_lengths);
+    tcase_add_test(tcase, ll_signatures);
+    tcase_add_loop_test(tcase, marks, 0, NSHAPES);
+    tcase_add_loop_test(tcase, scrub_times, 0, NSHAPES);
+    tcase_add_test(tcase, stale);
+    tcase_add_test(tcase, crossings);
+    tcase_add_test(tcase, credits);
+    tcase_add_test(tcase, out_of_order);
+    tcase_add_test(tcase, scrub_out_of_order);
+    tcase_add_test(tcase, other_size);
+    tcase_add_loop_test(tcase, withdrawn, 0, 5);
+    tcase_set_timeout(tcase, 60);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(sequence_suite());
+
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+}
