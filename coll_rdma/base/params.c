@@ -5,7 +5,7 @@
 
 crdma_params_t crdma_params = {
     .priority = 20,
-    .ll_max = 64,
+    .ll_max = 16,
     .block_size = 8192,
     .check_interval = 200,
     .sequence_start = 1,

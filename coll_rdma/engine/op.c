@@ -15,9 +15,10 @@
 #include "coll_rdma/engine/op_internal.h"
 #include "coll_rdma/protocol/signature.h"
 
-/* Bytes that a reduction reads from a direct peer's user buffer at a time: with all operands they
- * should stay in the second-level cache. */
-#define PIECE (64 * 1024)
+/* Bytes that a reduction reads from a direct peer's user buffer at a time, and from all peers
+ * together: they should stay in the second-level cache. (2 ranks, allreduce of 256 KB by exchange:
+ * 33 us with pieces of 64 KB, 30 us with 256 KB, second-level caches of 1 MB.) */
+#define PIECE (256 * 1024)
 #define PIECES_TOTAL (512 * 1024)
 
 crdma_op_t *crdma_op_create(crdma_group_t *group)
@@ -382,6 +383,7 @@ static crdma_status_t reduce_pieces(crdma_op_t *op, const crdma_step_t *step, ch
 {
     const int32_t *peers = &op->args.plan->sched->peers[step->first];
     const size_t n = len - op->off < piece ? len - op->off : piece;
+    char *free_dst = dst != self ? dst + op->off : NULL;
     crdma_status_t status;
 
     for (; op->ready < step->npeers; ++op->ready) {
@@ -395,12 +397,18 @@ static crdma_status_t reduce_pieces(crdma_op_t *op, const crdma_step_t *step, ch
         }
     }
     for (int i = 0; i < step->npeers; ++i) {
+        char *landing = scratch + (size_t) i * piece;
+
         if (CRDMA_SELF == peers[i]) {
             op->srcs[i] = self + op->off;
             continue;
         }
-        op->srcs[i] = scratch + (size_t) i * piece;
-        status = crdma_recv_read(&op->recvs[i], scratch + (size_t) i * piece, op->off, n);
+        if (NULL != free_dst) {
+            landing = free_dst; /* the result may overwrite one operand: less memory to touch */
+            free_dst = NULL;
+        }
+        op->srcs[i] = landing;
+        status = crdma_recv_read(&op->recvs[i], landing, op->off, n);
         if (CRDMA_OK != status) {
             op->waiting = op->recvs[i].edge;
             return status;

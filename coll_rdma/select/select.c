@@ -18,7 +18,7 @@
 /* Bytes that a rank reads from its peers, up to which one round with everybody beats two rounds
  * (2 ranks, rewritten and unmodified buffers). Without rendezvous they are written to blocks and
  * read from there. */
-#define ONE_SHOT_READ (128 * 1024)
+#define ONE_SHOT_READ (256 * 1024)
 #define ONE_SHOT_COPY (16 * 1024)
 /* Ranks that share processors, up to which everybody sends to everybody (8 against 16 ranks on 2
  * processors). */
