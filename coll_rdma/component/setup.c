@@ -41,6 +41,13 @@ static uint64_t hash_parameters(void)
     hash = mix(hash, (uint64_t) crdma_params.rendezvous);
     hash = mix(hash, crdma_params.rendezvous_min);
     hash = mix(hash, crdma_params.sequence_start);
+    /* Read at every call, so they may change later (on all ranks alike). */
+    hash = mix(hash, (uint64_t) crdma_params.two_level);
+    hash = mix(hash, crdma_params.segment_size);
+    for (int c = 0; c < CRDMA_PARAM_NCOLLS; ++c) {
+        hash = mix(hash, (uint64_t) crdma_params.algorithm[c]);
+        hash = mix(hash, (uint64_t) crdma_params.degree[c]);
+    }
     return hash;
 }
 

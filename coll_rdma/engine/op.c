@@ -15,12 +15,6 @@
 #include "coll_rdma/engine/op_internal.h"
 #include "coll_rdma/protocol/signature.h"
 
-/* Bytes that a reduction reads from a direct peer's user buffer at a time, and from all peers
- * together: they should stay in the second-level cache. (2 ranks, allreduce of 256 KB by exchange:
- * 33 us with pieces of 64 KB, 30 us with 256 KB, second-level caches of 1 MB.) */
-#define PIECE (256 * 1024)
-#define PIECES_TOTAL (512 * 1024)
-
 crdma_op_t *crdma_op_create(crdma_group_t *group)
 {
     crdma_op_t *op = calloc(1, sizeof(*op));
@@ -140,7 +134,7 @@ crdma_status_t crdma_op_start(crdma_op_t *op, const crdma_op_args_t *args)
 }
 
 /* The memory of blocks [block, block + n) of segment `seg`. */
-static char *locate(const crdma_op_t *op, int buf, size_t seg, int block, int n, size_t *len)
+char *crdma_op_locate(const crdma_op_t *op, int buf, size_t seg, int block, int n, size_t *len)
 {
     const size_t first = seg * op->seg_count;
     const size_t count = op->args.count - first < op->seg_count ? op->args.count - first
@@ -169,7 +163,7 @@ static char *locate(const crdma_op_t *op, int buf, size_t seg, int block, int n,
 
 /* Invariant 2: true if a pending send still reads from [dst, dst + len). (`off` grows as the
  * chunks of a slot message go out; for other messages it is 0.) */
-static bool is_being_sent(const crdma_op_t *op, const char *dst, size_t len)
+bool crdma_op_is_sending(const crdma_op_t *op, const char *dst, size_t len)
 {
     for (const crdma_send_item_t *item = op->pending; NULL != item; item = item->next) {
         const crdma_send_t *send = &item->send;
@@ -183,7 +177,7 @@ static bool is_being_sent(const crdma_op_t *op, const char *dst, size_t len)
 
 /* Largest payload of a slot: whole elements, and at least two chunks for messages of some size,
  * so that the receiver copies one while the sender fills the next. */
-static size_t chunk_of(const crdma_op_t *op, size_t len)
+size_t crdma_op_chunk(const crdma_op_t *op, size_t len)
 {
     const size_t block = op->group->direct.block_size;
     const size_t elsize = op->args.elsize;
@@ -210,7 +204,7 @@ static crdma_status_t push_send(crdma_op_t *op, crdma_edge_t *edge, const char *
         op->unused = item->next;
     }
     crdma_send_start(&item->send, edge, crdma_group_rndv(op->group, edge, op->reduction), src, len,
-                     chunk_of(op, len), op->args.sig);
+                     crdma_op_chunk(op, len), op->args.sig);
     status = crdma_send_progress(&item->send);
     if (CRDMA_AGAIN == status) {
         item->next = NULL;
@@ -256,7 +250,7 @@ static crdma_status_t step_send(crdma_op_t *op, const crdma_step_t *step, size_t
 
     for (int i = 0; i < step->npeers; ++i) {
         size_t len;
-        const char *src = locate(op, step->src, seg, step->src_block + i * step->stride,
+        const char *src = crdma_op_locate(op, step->src, seg, step->src_block + i * step->stride,
                                  step->nblocks, &len);
         crdma_status_t status = push_send(op, plan->edges[step->first + i], src, len);
 
@@ -275,10 +269,10 @@ static crdma_status_t step_recv(crdma_op_t *op, const crdma_step_t *step, size_t
     if (!op->started) {
         for (int i = 0; i < step->npeers; ++i) {
             size_t len;
-            char *dst = locate(op, step->dst, seg, step->dst_block + i * step->stride,
+            char *dst = crdma_op_locate(op, step->dst, seg, step->dst_block + i * step->stride,
                                step->nblocks, &len);
 
-            if (0 != len && is_being_sent(op, dst, len)) {
+            if (0 != len && crdma_op_is_sending(op, dst, len)) {
                 op->waiting = NULL;
                 return CRDMA_AGAIN;
             }
@@ -287,9 +281,9 @@ static crdma_status_t step_recv(crdma_op_t *op, const crdma_step_t *step, size_t
             crdma_edge_t *edge = plan->edges[step->first + i];
             size_t len;
 
-            locate(op, step->dst, seg, step->dst_block + i * step->stride, step->nblocks, &len);
+            crdma_op_locate(op, step->dst, seg, step->dst_block + i * step->stride, step->nblocks, &len);
             crdma_recv_start(&op->recvs[i], edge, crdma_group_rndv(op->group, edge, op->reduction), len,
-                             chunk_of(op, len), op->args.sig);
+                             crdma_op_chunk(op, len), op->args.sig);
         }
         op->started = true;
     }
@@ -302,7 +296,7 @@ static crdma_status_t step_recv(crdma_op_t *op, const crdma_step_t *step, size_t
         if (recv->complete) {
             continue;
         }
-        dst = locate(op, step->dst, seg, step->dst_block + i * step->stride, step->nblocks, &len);
+        dst = crdma_op_locate(op, step->dst, seg, step->dst_block + i * step->stride, step->nblocks, &len);
         status = crdma_recv_progress(recv, dst);
         if (CRDMA_OK == status) {
             recv->complete = true;
@@ -317,224 +311,14 @@ static crdma_status_t step_recv(crdma_op_t *op, const crdma_step_t *step, size_t
     return all ? CRDMA_OK : CRDMA_AGAIN;
 }
 
-/* Operands that arrive in chunks (LL: one chunk, copied out; slot: read in place). */
-static crdma_status_t reduce_chunks(crdma_op_t *op, const crdma_step_t *step, char *dst,
-                                    const char *self, char *scratch, size_t len)
-{
-    const int32_t *peers = &op->args.plan->sched->peers[step->first];
-    const size_t stride = crdma_op_ll_stride(op);
-
-    do {
-        size_t n = len; /* if there is no operand but SELF */
-
-        for (; op->ready < step->npeers; ++op->ready) {
-            const int i = op->ready;
-            crdma_recv_t *recv = &op->recvs[i];
-            crdma_status_t status;
-            const char *data;
-            size_t got;
-
-            if (CRDMA_SELF == peers[i]) {
-                op->srcs[i] = self + op->off;
-                continue;
-            }
-            status = crdma_recv_peek(recv, scratch + (size_t) i * stride, &data, &got);
-            if (CRDMA_OK != status) {
-                op->waiting = recv->edge;
-                return status;
-            }
-            op->srcs[i] = data;
-        }
-        for (int i = 0; i < step->npeers; ++i) {
-            if (CRDMA_SELF != peers[i]) {
-                const size_t left = len - op->off;
-
-                n = CRDMA_PROTOCOL_LL == op->recvs[i].protocol || left < op->recvs[i].chunk
-                        ? left
-                        : op->recvs[i].chunk;
-                break;
-            }
-        }
-        if (0 != n) {
-            if (NULL != op->pending && is_being_sent(op, dst + op->off, n)) {
-                op->waiting = op->pending->send.edge;
-                return CRDMA_AGAIN;
-            }
-            crdma_op_combine(op, dst + op->off, op->srcs, step->npeers, n / op->args.elsize);
-        }
-        op->off += n;
-        op->ready = 0;
-        for (int i = 0; i < step->npeers; ++i) {
-            if (CRDMA_SELF != peers[i]) {
-                crdma_status_t status = crdma_recv_pop(&op->recvs[i], n);
-
-                if (0 > status) {
-                    return status;
-                }
-            }
-        }
-    } while (op->off < len);
-    return CRDMA_OK;
-}
-
-/* Operands in the user buffers of direct peers: read piece by piece into the cache. */
-static crdma_status_t reduce_pieces(crdma_op_t *op, const crdma_step_t *step, char *dst,
-                                    const char *self, char *scratch, size_t piece, size_t len)
-{
-    const int32_t *peers = &op->args.plan->sched->peers[step->first];
-    const size_t n = len - op->off < piece ? len - op->off : piece;
-    char *free_dst = dst != self ? dst + op->off : NULL;
-    crdma_status_t status;
-
-    for (; op->ready < step->npeers; ++op->ready) {
-        if (CRDMA_SELF == peers[op->ready]) {
-            continue;
-        }
-        status = crdma_recv_ready(&op->recvs[op->ready]);
-        if (CRDMA_OK != status) {
-            op->waiting = op->recvs[op->ready].edge;
-            return status;
-        }
-    }
-    for (int i = 0; i < step->npeers; ++i) {
-        char *landing = scratch + (size_t) i * piece;
-
-        if (CRDMA_SELF == peers[i]) {
-            op->srcs[i] = self + op->off;
-            continue;
-        }
-        if (NULL != free_dst) {
-            landing = free_dst; /* the result may overwrite one operand: less memory to touch */
-            free_dst = NULL;
-        }
-        op->srcs[i] = landing;
-        status = crdma_recv_read(&op->recvs[i], landing, op->off, n);
-        if (CRDMA_OK != status) {
-            op->waiting = op->recvs[i].edge;
-            return status;
-        }
-    }
-    crdma_op_combine(op, dst + op->off, op->srcs, step->npeers, n / op->args.elsize);
-    op->off += n;
-    if (op->off < len) {
-        op->waiting = NULL;
-        return CRDMA_AGAIN; /* between pieces the pending sends get their turn */
-    }
-    for (int i = 0; i < step->npeers; ++i) {
-        if (CRDMA_SELF != peers[i]) {
-            status = crdma_recv_finish(&op->recvs[i]);
-            if (0 > status) {
-                return status;
-            }
-        }
-    }
-    return CRDMA_OK;
-}
-
-/* Operands that must be fetched whole: remote rendezvous, different protocols in one step, or a
- * result that overwrites what the peers are still to take. */
-static crdma_status_t reduce_gathered(crdma_op_t *op, const crdma_step_t *step, char *dst,
-                                      const char *self, char *scratch, size_t len)
-{
-    const int32_t *peers = &op->args.plan->sched->peers[step->first];
-    bool all = true;
-
-    for (int i = 0; i < step->npeers; ++i) {
-        crdma_recv_t *recv = &op->recvs[i];
-        crdma_status_t status;
-
-        if (CRDMA_SELF == peers[i]) {
-            op->srcs[i] = self;
-            continue;
-        }
-        op->srcs[i] = scratch + (size_t) i * len;
-        if (recv->complete) {
-            continue;
-        }
-        status = crdma_recv_progress(recv, scratch + (size_t) i * len);
-        if (CRDMA_OK == status) {
-            recv->complete = true;
-            continue;
-        }
-        op->waiting = recv->edge;
-        if (CRDMA_AGAIN != status) {
-            return status;
-        }
-        all = false;
-    }
-    if (!all) {
-        return CRDMA_AGAIN;
-    }
-    if (NULL != op->pending && is_being_sent(op, dst, len)) {
-        op->waiting = op->pending->send.edge;
-        return CRDMA_AGAIN;
-    }
-    crdma_op_combine(op, dst, op->srcs, step->npeers, len / op->args.elsize);
-    return CRDMA_OK;
-}
-
-static crdma_status_t step_reduce(crdma_op_t *op, const crdma_step_t *step, size_t seg)
-{
-    const crdma_plan_t *plan = op->args.plan;
-    const int32_t *peers = &plan->sched->peers[step->first];
-    const size_t n = (size_t) step->npeers;
-    crdma_status_t status;
-    size_t len;
-    char *dst = locate(op, step->dst, seg, step->dst_block, step->nblocks, &len);
-    const char *self = locate(op, step->src, seg, step->src_block, step->nblocks, &len);
-    char *scratch;
-    size_t piece;
-
-    if (!op->started) {
-        op->gather = false;
-        op->whole = CRDMA_PROTOCOL_LL;
-        for (int i = 0, first = 1; i < step->npeers; ++i) {
-            crdma_edge_t *edge = plan->edges[step->first + i];
-
-            if (CRDMA_SELF == peers[i]) {
-                continue;
-            }
-            crdma_recv_start(&op->recvs[i], edge, crdma_group_rndv(op->group, edge, op->reduction), len,
-                             chunk_of(op, len), op->args.sig);
-            if (first) {
-                op->whole = op->recvs[i].protocol;
-            }
-            op->gather = op->gather || op->recvs[i].protocol != op->whole
-                         || (CRDMA_PROTOCOL_RNDV == op->recvs[i].protocol
-                             && (edge->remote || is_being_sent(op, dst, len)));
-            first = 0;
-        }
-        op->started = true;
-        op->off = 0;
-        op->ready = 0;
-    }
-    if (op->gather) {
-        status = crdma_group_scratch(op->group, n * len, &scratch);
-        return CRDMA_OK != status ? status : reduce_gathered(op, step, dst, self, scratch, len);
-    }
-    if (CRDMA_PROTOCOL_RNDV != op->whole) {
-        status = crdma_group_scratch(op->group, n * crdma_op_ll_stride(op), &scratch);
-        return CRDMA_OK != status ? status
-                                  : reduce_chunks(op, step, dst, self, scratch, len);
-    }
-    piece = PIECES_TOTAL / n < PIECE ? PIECES_TOTAL / n : PIECE;
-    piece = piece / op->args.elsize / op->grain * op->grain * op->args.elsize;
-    if (0 == piece) {
-        piece = op->args.elsize;
-    }
-    status = crdma_group_scratch(op->group, n * piece, &scratch);
-    return CRDMA_OK != status ? status
-                              : reduce_pieces(op, step, dst, self, scratch, piece, len);
-}
-
 static crdma_status_t step_copy(crdma_op_t *op, const crdma_step_t *step, size_t seg)
 {
     size_t len;
-    char *dst = locate(op, step->dst, seg, step->dst_block, step->nblocks, &len);
-    const char *src = locate(op, step->src, seg, step->src_block, step->nblocks, &len);
+    char *dst = crdma_op_locate(op, step->dst, seg, step->dst_block, step->nblocks, &len);
+    const char *src = crdma_op_locate(op, step->src, seg, step->src_block, step->nblocks, &len);
 
     if (dst != src && 0 != len) {
-        if (is_being_sent(op, dst, len)) {
+        if (crdma_op_is_sending(op, dst, len)) {
             op->waiting = NULL;
             return CRDMA_AGAIN;
         }
@@ -593,7 +377,7 @@ crdma_status_t crdma_op_progress(crdma_op_t *op)
                 status = step_recv(op, step, seg);
                 break;
             case CRDMA_STEP_REDUCE:
-                status = step_reduce(op, step, seg);
+                status = crdma_op_reduce(op, step, seg);
                 break;
             default:
                 status = step_copy(op, step, seg);

@@ -49,6 +49,15 @@ struct crdma_op {
     uint64_t odd_seq, odd_sig; /* watch.c: an earlier call that `suspect` made otherwise, and mine */
 };
 
+/* The memory of blocks [block, block + n) of segment `seg` in buffer `buf`; *len: its bytes. */
+char *crdma_op_locate(const crdma_op_t *op, int buf, size_t seg, int block, int n, size_t *len);
+/* True if a pending send still reads from [dst, dst + len). */
+bool crdma_op_is_sending(const crdma_op_t *op, const char *dst, size_t len);
+/* Bytes per slot for a message of len bytes, equal on both sides. */
+size_t crdma_op_chunk(const crdma_op_t *op, size_t len);
+/* reduce.c: the REDUCE step. */
+crdma_status_t crdma_op_reduce(crdma_op_t *op, const crdma_step_t *step, size_t seg);
+
 /* One pass of waiting: relax or yield, let others progress, and once in a while
  * look for a peer that disagrees, left or died. CRDMA_OK: poll again. */
 crdma_status_t crdma_op_wait(crdma_op_t *op, crdma_edge_t *edge);
