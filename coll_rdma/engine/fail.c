@@ -48,7 +48,8 @@ crdma_status_t crdma_group_refuse(crdma_group_t *g)
 {
     if (!g->failed) {
         g->failed = true;
-        crdma_log(CRDMA_LOG_ERROR, "%s, call %" PRIu64 ": rank %d gives up: rank %d reported an error",
+        crdma_log(CRDMA_LOG_ERROR,
+                  "%s, call %" PRIu64 ": rank %d gives up: rank %d reported an error",
                   g->name, g->seq + 1, g->rank,
                   (int) __atomic_load_n(&g->region->poison, __ATOMIC_RELAXED) - 1);
     }

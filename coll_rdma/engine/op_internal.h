@@ -46,7 +46,7 @@ struct crdma_op {
     uint64_t checked;      /* ns: last look at the peers */
     crdma_edge_t *suspect; /* watch.c: it looked bad at the last look of this wait */
     int turn;              /* watch.c: which edge of the plan is looked at next */
-    uint64_t odd_seq, odd_sig; /* watch.c: an earlier call that `suspect` made otherwise, and mine */
+    uint64_t odd_seq, odd_sig; /* watch.c: the call on which we and a peer disagree, and ours */
 };
 
 /* The memory of blocks [block, block + n) of segment `seg` in buffer `buf`; *len: its bytes. */

@@ -5,8 +5,8 @@
  *   63..61 collective   60..59 call   58..55 operation   54..47 bytes per element (reductions,
  *   capped at 255)      46..28 root   27..0  bytes
  *
- * `call` is the number of the call modulo 4. Without it a message that nobody took, because the ranks
- * disagreed on the root, could be taken by the same call made once more.
+ * `call` is the number of the call modulo 4. Without it a message that nobody took, because the
+ * ranks disagreed on the root, could be taken by the same call made once more.
  * Roots above 2^19 - 1 are reduced modulo 2^19. Byte counts of 2^27 and more are represented
  * by a hash with the top bit of their field set.
  */
