@@ -252,10 +252,8 @@ crdma_status_t call_try(ranks_t *me, crdma_group_t *group, const call_t *c, bool
     const bool has_result = CRDMA_REDUCE != c->coll || me->rank == c->root;
     size_t elsize = c->elsize;
     char *in = guarded(bytes), *out = guarded(bytes), *expected = malloc(bytes + 1);
-    crdma_op_args_t args = {.count = c->count,
-                            .elsize = c->elsize,
-                            .segment = c->segment,
-                            .sig = call_signature(c)};
+    crdma_op_args_t args = {
+        .count = c->count, .elsize = c->elsize, .segment = c->segment, .sig = call_signature(c)};
     crdma_status_t status = call_plan(group, c, &args.plan);
 
     if (CRDMA_OK == status) {

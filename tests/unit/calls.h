@@ -15,9 +15,9 @@ typedef struct call {
     crdma_coll_t coll;
     crdma_alg_t alg, inter_alg;
     int degree, inter_degree, root, levels;
-    bool ordered;   /* affine maps instead of sums */
+    bool ordered; /* affine maps instead of sums */
     bool in_place;
-    size_t elsize;  /* 4 for sums */
+    size_t elsize; /* 4 for sums */
     size_t count;
     size_t segment;
     uint64_t seed;

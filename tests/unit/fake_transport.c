@@ -19,14 +19,14 @@ typedef struct endpoint {
 typedef struct transfer {
     struct transfer *next; /* in order of issue */
     endpoint_t *to;
-    crdma_tx_t *tx;      /* NULL once it was told */
-    char *local;         /* source (puts) or destination (gets) */
-    char *copy;          /* puts whose source was read at once */
-    uint64_t remote;     /* offset in the peer's slab, or address */
+    crdma_tx_t *tx;  /* NULL once it was told */
+    char *local;     /* source (puts) or destination (gets) */
+    char *copy;      /* puts whose source was read at once */
+    uint64_t remote; /* offset in the peer's slab, or address */
     size_t len, done;
-    uint64_t seen;       /* target's progress when issued */
-    int delay;           /* calls of progress before it starts */
-    int linger;          /* ... and between landing and the news of it */
+    uint64_t seen; /* target's progress when issued */
+    int delay;     /* calls of progress before it starts */
+    int linger;    /* ... and between landing and the news of it */
     bool user, get, flag, landed;
 } transfer_t;
 
@@ -113,9 +113,8 @@ static void put_flag(crdma_peer_t *peer, const uint64_t *src, crdma_addr_t dst, 
     maybe_buffer(t);
 }
 
-static crdma_status_t put_flagged(crdma_peer_t *peer, const void *src, crdma_addr_t dst,
-                                  size_t len, const uint64_t *flag_src, crdma_addr_t flag_dst,
-                                  crdma_tx_t *tx)
+static crdma_status_t put_flagged(crdma_peer_t *peer, const void *src, crdma_addr_t dst, size_t len,
+                                  const uint64_t *flag_src, crdma_addr_t flag_dst, crdma_tx_t *tx)
 {
     if (0 < len) {
         put(peer, src, dst, len, tx);
@@ -205,8 +204,8 @@ static void conceal(void *handle)
 
 static bool may_land(const transfer_t *t)
 {
-    if (0 != (fake.flags & FAKE_TARGET_PROGRESS) && !t->get
-        && t->seen == __atomic_load_n(&fake.progressed[t->to->rank], __ATOMIC_RELAXED)) {
+    if (0 != (fake.flags & FAKE_TARGET_PROGRESS) && !t->get &&
+        t->seen == __atomic_load_n(&fake.progressed[t->to->rank], __ATOMIC_RELAXED)) {
         return false;
     }
     if (t->flag && 0 == (fake.flags & FAKE_UNORDERED)) {

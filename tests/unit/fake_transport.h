@@ -19,7 +19,7 @@
 enum {
     FAKE_TARGET_PROGRESS = 1u << 0,
     FAKE_UNORDERED = 1u << 1,
-    FAKE_SLOW = 1u << 2, /* longer delays */
+    FAKE_SLOW = 1u << 2,  /* longer delays */
     FAKE_PROMPT = 1u << 3 /* no delays: like a fast network */
 };
 

@@ -123,8 +123,8 @@ uint64_t *ranks_notes(ranks_t *me)
 
 static bool is_remote(const ranks_setup_t *setup, int a, int b)
 {
-    return RANKS_REMOTE == setup->wire
-           || (RANKS_MIXED == setup->wire && setup->node[a] != setup->node[b]);
+    return RANKS_REMOTE == setup->wire ||
+           (RANKS_MIXED == setup->wire && setup->node[a] != setup->node[b]);
 }
 
 static void attach(ranks_t *me)
@@ -181,15 +181,14 @@ crdma_group_t *ranks_group(ranks_t *me)
 
     RANKS_REQUIRE(CRDMA_OK == crdma_group_begin(me->slab, me->rank, me->size, "test", &g));
     ranks_exchange(me, g->region_addr, regions);
-    RANKS_REQUIRE(CRDMA_OK
-                  == crdma_group_finish(
-                      g, &(crdma_group_config_t){.peers = me->peers,
-                                                 .regions = regions,
-                                                 .node = NULL != setup->node ? setup->node
-                                                                             : one_node,
-                                                 .nnodes = NULL != setup->node ? setup->nnodes : 1,
-                                                 .cma = !setup->no_cma,
-                                                 .oversubscribed = true}));
+    RANKS_REQUIRE(CRDMA_OK ==
+                  crdma_group_finish(g, &(crdma_group_config_t){
+                                            .peers = me->peers,
+                                            .regions = regions,
+                                            .node = NULL != setup->node ? setup->node : one_node,
+                                            .nnodes = NULL != setup->node ? setup->nnodes : 1,
+                                            .cma = !setup->no_cma,
+                                            .oversubscribed = true}));
     return g;
 }
 
@@ -229,7 +228,9 @@ static void *run_rank(void *argument)
             crdma_group_reap_all();
         }
         detach(me);
-        fake_close();
+        if (RANKS_DIRECT != me->setup->wire) {
+            fake_close();
+        }
         ranks_barrier(me);
         crdma_slab_destroy(me->slab);
     }
@@ -252,7 +253,9 @@ static int run_threads(const ranks_setup_t *setup, struct ranks_shared *shared, 
                        void *arg)
 {
     start_t start[RANKS_MAX];
+    crdma_shm_card_t card;
 
+    crdma_shm_card_fill(&(crdma_slab_t){0}, &card); /* what it remembers, once */
     for (int r = 0; r < setup->size; ++r) {
         start[r] = make_start(setup, shared, r, body, arg);
     }
@@ -268,8 +271,8 @@ static int run_threads(const ranks_setup_t *setup, struct ranks_shared *shared, 
     return 0;
 }
 
-static int run_processes(const ranks_setup_t *setup, struct ranks_shared *shared,
-                         ranks_body_t body, void *arg)
+static int run_processes(const ranks_setup_t *setup, struct ranks_shared *shared, ranks_body_t body,
+                         void *arg)
 {
     double end = now() + (0 != setup->time_limit ? setup->time_limit : 60);
     const int log = setup->capture ? memfd_create("stderr", 0) : -1;
@@ -305,9 +308,9 @@ static int run_processes(const ranks_setup_t *setup, struct ranks_shared *shared
                 waitpid(pid[r], &status, 0);
             } else if (pid[r] != waitpid(pid[r], &status, WNOHANG)) {
                 continue;
-            } else if (0 != (setup->dies >> r & 1) ? !WIFSIGNALED(status)
-                                                   : !WIFEXITED(status)
-                                                         || 0 != WEXITSTATUS(status)) {
+            } else if (0 != (setup->dies >> r & 1)
+                           ? !WIFSIGNALED(status)
+                           : !WIFEXITED(status) || 0 != WEXITSTATUS(status)) {
                 fprintf(stderr, "rank %d: wait status %#x\n", r, (unsigned)status);
                 end = 0 == failed ? now() + 1 : end; /* the others wait for it in vain */
                 ++failed;
@@ -331,8 +334,8 @@ static int run_processes(const ranks_setup_t *setup, struct ranks_shared *shared
 
 int ranks_run(const ranks_setup_t *setup, ranks_body_t body, void *arg)
 {
-    struct ranks_shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-                                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct ranks_shared *shared =
+        mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     int failed;
 
     if (MAP_FAILED == shared) {

@@ -32,14 +32,14 @@ typedef struct ranks_setup {
     int size;
     bool threads;
     ranks_wire_t wire;
-    unsigned fake;       /* FAKE_* (fake_transport.h) */
-    const int *node;     /* node of each rank, NULL: all on one */
+    unsigned fake;   /* FAKE_* (fake_transport.h) */
+    const int *node; /* node of each rank, NULL: all on one */
     int nnodes;
     bool no_cma;
-    size_t slab;         /* bytes, 0: 64 MiB */
-    int time_limit;      /* s, 0: 60 */
-    unsigned dies;       /* bit r: rank r is expected to die of a signal */
-    bool capture;        /* keep what the ranks write to stderr: ranks_said */
+    size_t slab;    /* bytes, 0: 64 MiB */
+    int time_limit; /* s, 0: 60 */
+    unsigned dies;  /* bit r: rank r is expected to die of a signal */
+    bool capture;   /* keep what the ranks write to stderr: ranks_said */
 } ranks_setup_t;
 
 typedef struct ranks {

@@ -1,12 +1,12 @@
 /*
  * The engine over direct peers: every collective and algorithm against an oracle.
  *
- *   pairs     each (collective, algorithm) x degrees x sizes around the thresholds x in place or not
- *             x segments, N = 2 .. 8, the smallest ring there is, positions that pass 2^31 and 2^32
- *   random    long random sequences on two groups, ranks delayed at random, several geometries and
- *             rendezvous modes, one and two levels
- *   ahead     a root that runs ahead of a slow receiver is held back by credits and overwrites nothing
- *   threads   ranks as threads, for the thread sanitizer
+ *   pairs     each (collective, algorithm) x degrees x sizes around the thresholds x in place or
+ * not x segments, N = 2 .. 8, the smallest ring there is, positions that pass 2^31 and 2^32 random
+ * long random sequences on two groups, ranks delayed at random, several geometries and rendezvous
+ * modes, one and two levels ahead     a root that runs ahead of a slow receiver is held back by
+ * credits and overwrites nothing threads   ranks as threads: CK_RUN_CASE=threads CK_FORK=no under
+ * the thread sanitizer
  */
 #include <check.h>
 #include <stdlib.h>
@@ -109,7 +109,16 @@ static const shape_t shapes[] = {
     {3, 1, {0}, 16, 64, 2, CRDMA_RNDV_READ, 512, ((size_t)1 << 32) - 10, 20000, false},
     {4, 1, {0}, 16, 64, 2, CRDMA_RNDV_WRITE, 512, ((size_t)1 << 31) - 5, 20000, false},
     {5, 2, {0, 0, 1, 1, 1}, 128, 512, 4, CRDMA_RNDV_AUTO, 2000, 1, 40000, false},
-    {7, 3, {0, 1, 0, 2, 1, 0, 2}, 0, 64, 4, CRDMA_RNDV_AUTO, 1000, ((size_t)1 << 32) - 10, 9000,
+    {7,
+     3,
+     {0, 1, 0, 2, 1, 0, 2},
+     0,
+     64,
+     4,
+     CRDMA_RNDV_AUTO,
+     1000,
+     ((size_t)1 << 32) - 10,
+     9000,
      false},
     {8, 2, {0, 0, 0, 0, 1, 1, 1, 1}, 64, 128, 2, CRDMA_RNDV_OFF, 0, 5, 5000, true},
     {4, 1, {0}, 4096, 4096, 2, CRDMA_RNDV_READ, 1, ((size_t)1 << 32) - 10, 300000, false},
@@ -198,8 +207,8 @@ static void run_ahead(ranks_t *me, void *arg)
         } else if (i % 20 == 10 * me->rank) {
             usleep(3000);
             /* at most a ring ahead of me, and the one it is waiting with */
-            RANKS_REQUIRE(__atomic_load_n(&made[0], __ATOMIC_ACQUIRE)
-                          <= (uint64_t)i + (8 == bytes ? CRDMA_CELLS : 4));
+            RANKS_REQUIRE(__atomic_load_n(&made[0], __ATOMIC_ACQUIRE) <=
+                          (uint64_t)i + (8 == bytes ? CRDMA_CELLS : 4));
         }
         run_one(me, g, &c);
     }
@@ -221,8 +230,12 @@ END_TEST
 
 START_TEST(as_threads)
 {
-    const shape_t *s = &shapes[2];
-    const ranks_setup_t setup = {.size = s->size, .threads = true, .node = s->node, .nnodes = 1};
+    const shape_t *s = &shapes[(const int[]){0, 2, 5}[_i]];
+    const ranks_setup_t setup = {.size = s->size,
+                                 .threads = true,
+                                 .node = s->node,
+                                 .nnodes = s->nnodes,
+                                 .no_cma = s->no_cma};
 
     apply(s);
     ck_assert_int_eq(0, ranks_run(&setup, random_calls, (void *)(uintptr_t)s));
@@ -232,14 +245,16 @@ END_TEST
 static Suite *engine_suite(void)
 {
     Suite *suite = suite_create("engine");
-    TCase *tcase = tcase_create("direct");
+    TCase *tcase = tcase_create("direct"), *threads = tcase_create("threads");
 
     tcase_add_loop_test(tcase, pairs, 2, 9);
     tcase_add_loop_test(tcase, random_sequences, 0, NSHAPES);
     tcase_add_loop_test(tcase, root_ahead, 0, 3);
-    tcase_add_test(tcase, as_threads);
+    tcase_add_loop_test(threads, as_threads, 0, 3);
     tcase_set_timeout(tcase, 100 * scaled(1));
+    tcase_set_timeout(threads, 100 * scaled(1));
     suite_add_tcase(suite, tcase);
+    suite_add_tcase(suite, threads);
     return suite;
 }
 

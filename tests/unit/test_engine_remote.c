@@ -32,11 +32,18 @@ static const shape_t shapes[] = {
     {2, 1, {0}, 1024, 2, CRDMA_RNDV_WRITE, 2000, 1, 30000, 0},
     {2, 1, {0}, 1024, 2, CRDMA_RNDV_READ, 2000, ((size_t)1 << 32) - 10, 30000, 0},
     {3, 1, {0}, 64, 2, CRDMA_RNDV_AUTO, 0, ((size_t)1 << 31) - 5, 2000, 0},
-    {4, 1, {0}, 1024, 4, CRDMA_RNDV_AUTO, 1024, ((size_t)1 << 32) - 10, 9000,
-     FAKE_TARGET_PROGRESS},
+    {4, 1, {0}, 1024, 4, CRDMA_RNDV_AUTO, 1024, ((size_t)1 << 32) - 10, 9000, FAKE_TARGET_PROGRESS},
     {4, 2, {0, 0, 1, 1}, 1024, 2, CRDMA_RNDV_WRITE, 4000, 1, 20000, FAKE_TARGET_PROGRESS},
     {5, 3, {0, 1, 1, 2, 0}, 1024, 4, CRDMA_RNDV_READ, 4000, 1, 20000, FAKE_SLOW},
-    {6, 2, {0, 0, 0, 1, 1, 1}, 576, 2, CRDMA_RNDV_AUTO, 600, 1, 5000,
+    {6,
+     2,
+     {0, 0, 0, 1, 1, 1},
+     576,
+     2,
+     CRDMA_RNDV_AUTO,
+     600,
+     1,
+     5000,
      FAKE_SLOW | FAKE_TARGET_PROGRESS},
 };
 
@@ -125,8 +132,7 @@ static void short_lives(ranks_t *me, void *arg)
     }
     ranks_settle(me);
     RANKS_REQUIRE(0 == crdma_group_reap(me->slab));
-    RANKS_REQUIRE(me->slab->top <= 2 * top, "(%zu bytes, %zu after 20 groups)", me->slab->top,
-                  top);
+    RANKS_REQUIRE(me->slab->top <= 2 * top, "(%zu bytes, %zu after 20 groups)", me->slab->top, top);
 }
 
 START_TEST(recycled)
@@ -139,7 +145,8 @@ START_TEST(recycled)
 }
 END_TEST
 
-/* Slot messages break, as wrong data or as a wrong signature; LL needs no order and must survive. */
+/* Slot messages break, as wrong data or as a wrong signature; LL needs no order and must survive.
+ */
 static void until_wrong(ranks_t *me, void *arg)
 {
     crdma_group_t *g = ranks_group(me);
@@ -170,11 +177,8 @@ static void until_wrong(ranks_t *me, void *arg)
 
 START_TEST(flags_out_of_order)
 {
-    const ranks_setup_t setup = {.size = 2,
-                                 .wire = RANKS_REMOTE,
-                                 .fake = FAKE_UNORDERED,
-                                 .capture = true,
-                                 .time_limit = 20};
+    const ranks_setup_t setup = {
+        .size = 2, .wire = RANKS_REMOTE, .fake = FAKE_UNORDERED, .capture = true, .time_limit = 20};
     int tiny;
 
     apply(&shapes[0]);

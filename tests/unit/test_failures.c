@@ -34,7 +34,8 @@ static void parameters(void)
 
 static call_t make_call(crdma_coll_t coll, crdma_alg_t alg, int degree, size_t bytes)
 {
-    call_t c = {.coll = coll, .alg = alg, .degree = degree, .levels = 1, .elsize = 4, .seed = bytes};
+    call_t c = {
+        .coll = coll, .alg = alg, .degree = degree, .levels = 1, .elsize = 4, .seed = bytes};
 
     if (CRDMA_BCAST == coll || CRDMA_BARRIER == coll) {
         c.elsize = 1;
@@ -207,10 +208,8 @@ static void leave_early(ranks_t *me, void *arg)
 START_TEST(absent)
 {
     static const size_t sizes[] = {SMALL, MIDDLE, LARGE};
-    const ranks_setup_t setup = {.size = 4,
-                                 .time_limit = 20,
-                                 .capture = true,
-                                 .wire = _i < 3 ? RANKS_DIRECT : RANKS_REMOTE};
+    const ranks_setup_t setup = {
+        .size = 4, .time_limit = 20, .capture = true, .wire = _i < 3 ? RANKS_DIRECT : RANKS_REMOTE};
 
     parameters();
     ck_assert_int_eq(0, ranks_run(&setup, leave_early, (void *)(uintptr_t)&sizes[_i % 3]));

@@ -2,10 +2,9 @@
  * The selection: what must hold whatever the rules are, and the rules as they are.
  *
  *   pure        the same arguments give the same choice; nothing that ranks may differ in counts
- *   generated   every choice, also under every parameter, can be turned into a schedule on every rank,
- *               for all N from 2 to 64; or refused on all ranks alike
- *   parameters  override what the rules say, inside nodes or among leaders
- *   rules       a table of what is chosen
+ *   generated   every choice, also under every parameter, can be turned into a schedule on every
+ * rank, for all N from 2 to 64; or refused on all ranks alike parameters  override what the rules
+ * say, inside nodes or among leaders rules       a table of what is chosen
  */
 #include <check.h>
 #include <stdlib.h>
@@ -36,12 +35,9 @@ typedef struct layout {
 } layout_t;
 
 static const layout_t layouts[] = {
-    {"one node", true, 0, false},
-    {"one node, ucp", false, 0, false},
-    {"one rank per node", false, 1, false},
-    {"2 ranks per node", false, 2, false},
-    {"5 ranks per node", false, 5, false},
-    {"round robin", false, 2, true},
+    {"one node", true, 0, false},           {"one node, ucp", false, 0, false},
+    {"one rank per node", false, 1, false}, {"2 ranks per node", false, 2, false},
+    {"5 ranks per node", false, 5, false},  {"round robin", false, 2, true},
 };
 
 enum { NLAYOUTS = sizeof(layouts) / sizeof(layouts[0]), MOST = 64 };
@@ -76,19 +72,18 @@ static crdma_select_args_t args_of(const layout_t *l, int size, crdma_coll_t col
 static crdma_status_t generate(const crdma_select_args_t *a, const crdma_choice_t *c,
                                const int *node, int rank)
 {
-    const crdma_sched_args_t args = {.coll = a->coll,
-                                     .alg = c->alg,
-                                     .size = a->size,
-                                     .rank = rank,
-                                     .root = CRDMA_BCAST == a->coll || CRDMA_REDUCE == a->coll
-                                                 ? a->size / 2
-                                                 : 0,
-                                     .degree = c->degree,
-                                     .ordered = a->ordered,
-                                     .node = 2 == c->levels ? node : NULL,
-                                     .nnodes = 2 == c->levels ? a->nnodes : 1,
-                                     .inter_alg = c->inter_alg,
-                                     .inter_degree = c->inter_degree};
+    const crdma_sched_args_t args = {
+        .coll = a->coll,
+        .alg = c->alg,
+        .size = a->size,
+        .rank = rank,
+        .root = CRDMA_BCAST == a->coll || CRDMA_REDUCE == a->coll ? a->size / 2 : 0,
+        .degree = c->degree,
+        .ordered = a->ordered,
+        .node = 2 == c->levels ? node : NULL,
+        .nnodes = 2 == c->levels ? a->nnodes : 1,
+        .inter_alg = c->inter_alg,
+        .inter_degree = c->inter_degree};
     crdma_sched_t *sched = NULL;
     crdma_status_t status = crdma_sched_create(&args, &sched);
 
@@ -117,8 +112,8 @@ static crdma_status_t generate_all(const crdma_select_args_t *a, const crdma_cho
     return first;
 }
 
-static const size_t sizes[] = {0,        1,        64,       65,        1024,     4096, 4097,
-                               16 * KIB, 64 * KIB, 128 * KIB, 128 * KIB + 1, MIB, 64 * MIB};
+static const size_t sizes[] = {
+    0, 1, 64, 65, 1024, 4096, 4097, 16 * KIB, 64 * KIB, 128 * KIB, 128 * KIB + 1, MIB, 64 * MIB};
 
 enum { NSIZES = sizeof(sizes) / sizeof(sizes[0]) };
 
@@ -145,9 +140,9 @@ START_TEST(generated)
         memset(&again, 0xaa, sizeof(again));
         crdma_select(&a, &c);
         crdma_select(&a, &again);
-        ck_assert(c.alg == again.alg && c.degree == again.degree && c.levels == again.levels
-                  && c.inter_alg == again.inter_alg && c.inter_degree == again.inter_degree
-                  && c.segment == again.segment);
+        ck_assert(c.alg == again.alg && c.degree == again.degree && c.levels == again.levels &&
+                  c.inter_alg == again.inter_alg && c.inter_degree == again.inter_degree &&
+                  c.segment == again.segment);
         ck_assert_msg(CRDMA_OK == generate_all(&a, &c, l), "%s: %s of %zu B, %d ranks: %s %d",
                       l->name, crdma_coll_name(a.coll), a.bytes, size, crdma_alg_name(c.alg),
                       c.degree);
@@ -279,8 +274,8 @@ START_TEST(the_rules)
     reset();
     for (int i = 0; i < NLAYOUTS; ++i) {
         if (0 == strcmp(layouts[i].name, r->layout)) {
-            crdma_select_args_t a = args_of(&layouts[i], r->size, r->coll, r->bytes, false,
-                                            r->shared);
+            crdma_select_args_t a =
+                args_of(&layouts[i], r->size, r->coll, r->bytes, false, r->shared);
 
             crdma_select(&a, &c);
             ck_assert_msg(c.alg == r->alg && c.degree == r->degree && c.levels == r->levels,

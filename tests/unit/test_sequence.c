@@ -3,12 +3,12 @@
  * ring.h are tested by playing both sides on a plain piece of memory.
  *
  *   geometry   parts do not overlap, are aligned, are as large as needed
- *   ll         every length and alignment, each word missing in turn, other signatures, bytes around
- *   marks      fresh, cleared and scrubbed memory matches no position of its cell; around 2^31 and 2^32
- *   stale      a mark from 2^32 positions ago would be taken for a message (so the danger is real), and
- *              with the scrubbing that the receiver does on the way it is not
- *   credits    the sender never has more than R positions ahead; consumption out of order
- *   withdrawn  a rendezvous that one side takes back
+ *   ll         every length and alignment, each word missing in turn, other signatures, bytes
+ * around marks      fresh, cleared and scrubbed memory matches no position of its cell; around 2^31
+ * and 2^32 stale      a mark from 2^32 positions ago would be taken for a message (so the danger is
+ * real), and with the scrubbing that the receiver does on the way it is not credits    the sender
+ * never has more than R positions ahead; consumption out of order withdrawn  a rendezvous that one
+ * side takes back
  */
 #include <check.h>
 #include <stdlib.h>
@@ -22,8 +22,8 @@ static const uint64_t P31 = (uint64_t)1 << 31, P32 = (uint64_t)1 << 32;
 
 static const struct {
     uint32_t block_count, ll_max, block_size;
-} shapes[] = {{2, 0, 64}, {2, 128, 64}, {4, 4, 128}, {16, 128, 8192}, {1024, 4096, 64},
-              {8, 256, 1 << 16}};
+} shapes[] = {{2, 0, 64},      {2, 128, 64},     {4, 4, 128},
+              {16, 128, 8192}, {1024, 4096, 64}, {8, 256, 1 << 16}};
 
 enum { NSHAPES = sizeof(shapes) / sizeof(shapes[0]) };
 
@@ -45,8 +45,8 @@ START_TEST(geometry)
     ck_assert_uint_ge(CRDMA_GRANT_STRIDE, 64 + sizeof(crdma_exposed_t));
     ck_assert_uint_ge(g.window, g.cell_count);
     ck_assert_uint_ge(g.window, g.block_count);
-    ck_assert(1 <= g.credit_every && 2 * g.credit_every <= g.cell_count
-              && 2 * g.credit_every <= g.block_count);
+    ck_assert(1 <= g.credit_every && 2 * g.credit_every <= g.cell_count &&
+              2 * g.credit_every <= g.block_count);
     for (uint64_t p = P32; p < P32 + g.cell_count; ++p) {
         char *cell = (char *)crdma_ring_cell(&g, ring, p);
 
@@ -76,7 +76,8 @@ END_TEST
 
 enum { LL_MOST = 256, WORDS = 2 + LL_MOST / 4 };
 
-static const uint64_t positions[] = {1, 77, 0x7fffffff, 0x80000000, 0xfffffff6, 0xffffffff,
+static const uint64_t positions[] = {1,           77,          0x7fffffff,
+                                     0x80000000,  0xfffffff6,  0xffffffff,
                                      0x100000000, 0x100000001, 0x7fffffffffffffff};
 
 START_TEST(ll_lengths)
@@ -161,8 +162,12 @@ static bool accepts(const crdma_ring_geometry_t *g, char *ring, uint64_t p, size
     return crdma_ll_decode(cell, p, &sig, got, len) || slot->flag >> 32 == (uint32_t)p;
 }
 
-static const uint64_t around[] = {0, 1, ((uint64_t)1 << 31) - 2048, ((uint64_t)1 << 32) - 2048,
-                                  ((uint64_t)3 << 31) - 2048, ((uint64_t)1 << 33) - 2048,
+static const uint64_t around[] = {0,
+                                  1,
+                                  ((uint64_t)1 << 31) - 2048,
+                                  ((uint64_t)1 << 32) - 2048,
+                                  ((uint64_t)3 << 31) - 2048,
+                                  ((uint64_t)1 << 33) - 2048,
                                   ((uint64_t)1 << 62) - 2048};
 
 START_TEST(marks)
@@ -249,10 +254,9 @@ static void pair_open(pair_t *p, const crdma_ring_geometry_t *g, uint64_t start)
         p->peer[i] = (crdma_peer_t){.map = p->slab[!i]->base, .map_size = p->slab[!i]->size};
     }
     for (int i = 0; i < 2; ++i) {
-        ck_assert_int_eq(CRDMA_OK,
-                         crdma_edge_create(p->slab[i], g, &p->peer[i], !i,
-                                           crdma_slab_at(p->slab[i], p->mailbox[i]),
-                                           p->mailbox[!i], start, &p->edge[i]));
+        ck_assert_int_eq(CRDMA_OK, crdma_edge_create(p->slab[i], g, &p->peer[i], !i,
+                                                     crdma_slab_at(p->slab[i], p->mailbox[i]),
+                                                     p->mailbox[!i], start, &p->edge[i]));
         ck_assert_int_eq(0 == i ? CRDMA_AGAIN : CRDMA_OK, crdma_edge_open(p->edge[i]));
     }
     ck_assert_int_eq(CRDMA_OK, crdma_edge_open(p->edge[0]));
@@ -296,8 +300,8 @@ static bool transfer(pair_t *p, size_t len, uint64_t value)
         return false; /* took something that nobody has sent */
     }
     crdma_send_start(&send, p->edge[0], &no_rndv, data, len, 64, value);
-    return CRDMA_OK == crdma_send_progress(&send) && CRDMA_OK == crdma_recv_progress(&recv, got)
-           && 0 == memcmp(data, got, len);
+    return CRDMA_OK == crdma_send_progress(&send) && CRDMA_OK == crdma_recv_progress(&recv, got) &&
+           0 == memcmp(data, got, len);
 }
 
 /* Positions of one kind only, then 2^32 later one of the other: its cell still has the mark of
@@ -430,8 +434,8 @@ START_TEST(out_of_order)
 }
 END_TEST
 
-/* Scrubbing what was consumed early must not hit what has not been read yet: with two blocks, the block
- * of an LL message is also that of the slot message two positions before. */
+/* Scrubbing what was consumed early must not hit what has not been read yet: with two blocks, the
+ * block of an LL message is also that of the slot message two positions before. */
 START_TEST(scrub_out_of_order)
 {
     crdma_ring_geometry_t g;
@@ -475,12 +479,12 @@ START_TEST(other_size)
 }
 END_TEST
 
-/* A call that fails takes its rendezvous back: the other side does not touch the buffer any more, and
- * fails too. */
+/* A call that fails takes its rendezvous back: the other side does not touch the buffer any more,
+ * and fails too. */
 START_TEST(withdrawn)
 {
-    static const crdma_rndv_mode_t both = {.min = 4096, .receiver_copies = true,
-                                           .sender_copies = true};
+    static const crdma_rndv_mode_t both = {
+        .min = 4096, .receiver_copies = true, .sender_copies = true};
     static const crdma_rndv_mode_t write_only = {.min = 4096, .sender_copies = true};
     static char data[100000], got[100000];
     const bool by_sender = 0 == _i % 2, piecewise = 4 == _i;

@@ -25,8 +25,8 @@ START_TEST(differences)
 {
     static const size_t elsizes[] = {0, 1, 2, 4, 8, 12, 16, 20, 32, 254};
     static const int roots[] = {0, 1, 2, 255, 256, 65535, (1 << 19) - 1};
-    static const uint64_t sizes[] = {0,       1,         4,         128,        129,
-                                     65536,   134217727, 134217728, 134217732,  268435456,
+    static const uint64_t sizes[] = {0,       1,         4,          128,        129,
+                                     65536,   134217727, 134217728,  134217732,  268435456,
                                      1 << 30, 1u << 31,  4294967296, 4294967300, 1ull << 40};
     const call_t base = {CRDMA_REDUCE, CRDMA_OP_SUM, 4, 3, 1024};
     uint64_t seen[256];

@@ -5,8 +5,8 @@
  *   promises  reserve and unreserve
  *   threads   several threads allocate and free: blocks never overlap, nothing is lost
  *   nameless  nothing in /dev/shm, also after a kill
- *   attach    through the card: both see each other's stores, copy with the kernel's help; a wrong cookie,
- *             a closed file and a dead process are refused
+ *   attach    through the card: both see each other's stores, copy with the kernel's help; a wrong
+ * cookie, a closed file and a dead process are refused
  */
 #define _GNU_SOURCE
 #include <check.h>
@@ -187,8 +187,8 @@ static owner_t start_owner(void)
         uint64_t *p;
 
         memset(user, 'u', sizeof(user));
-        if (CRDMA_OK != crdma_slab_create(MIB, &slab)
-            || CRDMA_OK != crdma_slab_alloc(slab, 4096, &o.page->block, NULL)) {
+        if (CRDMA_OK != crdma_slab_create(MIB, &slab) ||
+            CRDMA_OK != crdma_slab_alloc(slab, 4096, &o.page->block, NULL)) {
             _exit(1);
         }
         p = crdma_slab_at(slab, o.page->block);
@@ -261,12 +261,10 @@ START_TEST(attach)
     p = (uint64_t *)(peer.map + o.page->block);
     ck_assert_uint_eq(42, *p);
     if (peer.cma) {
-        ck_assert_int_eq(CRDMA_OK,
-                         crdma_shm_read(&peer, buffer, o.page->user, sizeof(buffer)));
+        ck_assert_int_eq(CRDMA_OK, crdma_shm_read(&peer, buffer, o.page->user, sizeof(buffer)));
         ck_assert(0 == memchr(buffer, 0, sizeof(buffer)) && 'u' == buffer[99999]);
         memset(buffer, 'w', sizeof(buffer));
-        ck_assert_int_eq(CRDMA_OK,
-                         crdma_shm_write(&peer, buffer, o.page->user, sizeof(buffer)));
+        ck_assert_int_eq(CRDMA_OK, crdma_shm_write(&peer, buffer, o.page->user, sizeof(buffer)));
         ck_assert_int_eq(CRDMA_ERR_SYSTEM, crdma_shm_read(&peer, buffer, 8, 8));
         ck_assert_int_eq(CRDMA_OK, crdma_shm_read(&peer, buffer, o.page->user, 0));
     }
