@@ -18,8 +18,9 @@
 #include "ompi/datatype/ompi_datatype_internal.h"
 #include "opal/datatype/opal_convertor.h"
 
-int coll_rdma_pack(const void *buf, size_t count, ompi_datatype_t *dtype, void *packed,
-                   size_t bytes)
+/* Between the user's layout and packed bytes, in one direction or the other. */
+static int convert(void *buf, size_t count, ompi_datatype_t *dtype, void *packed, size_t bytes,
+                   bool pack)
 {
     opal_convertor_t convertor;
     struct iovec iov = {packed, bytes};
@@ -31,37 +32,29 @@ int coll_rdma_pack(const void *buf, size_t count, ompi_datatype_t *dtype, void *
         return OMPI_SUCCESS;
     }
     OBJ_CONSTRUCT(&convertor, opal_convertor_t);
-    ret = opal_convertor_copy_and_prepare_for_send(ompi_mpi_local_convertor, &dtype->super, count,
-                                                   buf, 0, &convertor);
+    ret = pack ? opal_convertor_copy_and_prepare_for_send(ompi_mpi_local_convertor, &dtype->super,
+                                                          count, buf, 0, &convertor)
+               : opal_convertor_copy_and_prepare_for_recv(ompi_mpi_local_convertor, &dtype->super,
+                                                          count, buf, 0, &convertor);
     if (OPAL_SUCCESS == ret) {
-        (void) opal_convertor_pack(&convertor, &iov, &n, &done);
+        (void) (pack ? opal_convertor_pack(&convertor, &iov, &n, &done)
+                     : opal_convertor_unpack(&convertor, &iov, &n, &done));
         ret = bytes == done ? OMPI_SUCCESS : OMPI_ERROR;
     }
     OBJ_DESTRUCT(&convertor);
     return ret;
 }
 
+int coll_rdma_pack(const void *buf, size_t count, ompi_datatype_t *dtype, void *packed,
+                   size_t bytes)
+{
+    return convert((void *) (uintptr_t) buf, count, dtype, packed, bytes, true);
+}
+
 int coll_rdma_unpack(void *buf, size_t count, ompi_datatype_t *dtype, const void *packed,
                      size_t bytes)
 {
-    opal_convertor_t convertor;
-    struct iovec iov = {(void *) (uintptr_t) packed, bytes};
-    uint32_t n = 1;
-    size_t done = bytes;
-    int ret;
-
-    if (0 == bytes) {
-        return OMPI_SUCCESS;
-    }
-    OBJ_CONSTRUCT(&convertor, opal_convertor_t);
-    ret = opal_convertor_copy_and_prepare_for_recv(ompi_mpi_local_convertor, &dtype->super, count,
-                                                   buf, 0, &convertor);
-    if (OPAL_SUCCESS == ret) {
-        (void) opal_convertor_unpack(&convertor, &iov, &n, &done);
-        ret = bytes == done ? OMPI_SUCCESS : OMPI_ERROR;
-    }
-    OBJ_DESTRUCT(&convertor);
-    return ret;
+    return convert(buf, count, dtype, (void *) (uintptr_t) packed, bytes, false);
 }
 
 char *coll_rdma_stage(coll_rdma_module_t *module, int which, size_t bytes)
