@@ -31,7 +31,7 @@ AC_DEFUN([CRDMA_UCX],
 
 AC_DEFUN([CRDMA_VERBS],
     [CRDMA_OPTIONAL([VERBS], [verbs], [libibverbs], [1.11], [libibverbs-dev],
-        [look for libibverbs; nothing uses it yet])])
+        [queue pairs of our own between hosts])])
 
 AC_DEFUN([CRDMA_HWLOC],
     [CRDMA_OPTIONAL([HWLOC], [hwloc], [hwloc], [2.0], [libhwloc-dev],

@@ -9,6 +9,11 @@ crdma_params_t crdma_params = {
     .block_size = 8192,
     .check_interval = 200,
     .sequence_start = 1,
+    .verbs_gid_index = -1,
+    .verbs_timeout = 18,
+    .verbs_retry_count = 7,
+    .verbs_signal = 32,
+    .verbs_inline = 220,
 };
 
 const char *crdma_params_check(const crdma_params_t *p)
@@ -37,6 +42,29 @@ const char *crdma_params_check(const crdma_params_t *p)
         if (p->degree[c] < 0) {
             return "the coll_rdma_*_degree parameters must be 0 (choose) or a degree K >= 1";
         }
+    }
+    if (p->verbs_gid_index < -1 || p->verbs_gid_index > 255) {
+        return "coll_rdma_verbs_gid_index must be -1 (choose) or an index from 0 to 255";
+    }
+    if (p->verbs_service_level < 0 || p->verbs_service_level > 15) {
+        return "coll_rdma_verbs_service_level must be from 0 to 15";
+    }
+    if (p->verbs_traffic_class < 0 || p->verbs_traffic_class > 255) {
+        return "coll_rdma_verbs_traffic_class must be from 0 to 255";
+    }
+    if (0 != p->verbs_path_mtu
+        && (p->verbs_path_mtu < 256 || p->verbs_path_mtu > 4096
+            || 0 != (p->verbs_path_mtu & (p->verbs_path_mtu - 1)))) {
+        return "coll_rdma_verbs_path_mtu must be 0 (the port's), 256, 512, 1024, 2048 or 4096 bytes";
+    }
+    if (p->verbs_timeout < 0 || p->verbs_timeout > 31) {
+        return "coll_rdma_verbs_timeout must be from 0 (for ever) to 31";
+    }
+    if (p->verbs_retry_count < 0 || p->verbs_retry_count > 7) {
+        return "coll_rdma_verbs_retry_count must be from 0 to 7";
+    }
+    if (p->verbs_signal < 1 || p->verbs_signal > 256) {
+        return "coll_rdma_verbs_signal must be from 1 to 256";
     }
     if (0 == p->sequence_start) {
         return "coll_rdma_sequence_start must be at least 1";

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CRDMA_TRANSPORT_AUTO = 0, CRDMA_TRANSPORT_SHM, CRDMA_TRANSPORT_UCP };
+enum { CRDMA_TRANSPORT_AUTO = 0, CRDMA_TRANSPORT_SHM, CRDMA_TRANSPORT_UCP, CRDMA_TRANSPORT_VERBS };
 enum { CRDMA_RNDV_AUTO = 0, CRDMA_RNDV_OFF, CRDMA_RNDV_READ, CRDMA_RNDV_WRITE };
 enum { CRDMA_LEVELS_AUTO = 0, CRDMA_LEVELS_ON, CRDMA_LEVELS_OFF };
 
@@ -35,6 +35,17 @@ typedef struct crdma_params {
     int check_interval;       /* ms of waiting before peers are examined */
     int timeout;              /* s of waiting before an operation fails; 0: never */
     size_t sequence_start;    /* position of the first message of an edge [agreed] */
+
+    /* transport/verbs, each rank its own */
+    char *verbs_device;      /* DEVICE[:PORT],...; NULL or empty: the nearest active port */
+    int verbs_gid_index;     /* -1: choose (RoCE v2 with an IPv4 address first) */
+    int verbs_service_level; /* 0 .. 15 */
+    int verbs_traffic_class; /* 0 .. 255 */
+    int verbs_path_mtu;      /* bytes; 0: the port's active MTU */
+    int verbs_timeout;       /* exponent: 4.096 us * 2^timeout until a packet is sent again */
+    int verbs_retry_count;   /* 0 .. 7 */
+    int verbs_signal;        /* one work request in so many asks for a completion */
+    size_t verbs_inline;     /* largest payload (bytes) that is copied into the work request */
 } crdma_params_t;
 
 extern crdma_params_t crdma_params;

@@ -88,11 +88,13 @@ crdma_status_t coll_rdma_context_slab(crdma_slab_t **slab);
 struct coll_rdma_card;
 crdma_status_t coll_rdma_context_direct_peer(const struct coll_rdma_card *card,
                                              crdma_peer_t **peer);
-crdma_status_t coll_rdma_context_remote_peer(uint64_t cookie, const void *ucp_card, size_t len,
-                                             crdma_peer_t **peer);
+crdma_status_t coll_rdma_context_remote_peer(const crdma_transport_t *transport, uint64_t cookie,
+                                             const void *card, size_t len, crdma_peer_t **peer);
 void coll_rdma_context_release_peer(crdma_peer_t *peer);
-/* Open the transport between hosts and start progressing it. */
-crdma_status_t coll_rdma_context_open_remote(void);
+/* Open transport i between hosts, best first, and start progressing it; NULL if it is not wanted
+ * (coll_rdma_transport), not built or cannot be used here. */
+enum { COLL_RDMA_NTRANSPORTS = 2 };
+const crdma_transport_t *coll_rdma_context_open_remote(int i);
 void coll_rdma_context_close(void);
 /* Serialises local set-up work of several threads; never held while communicating. */
 void coll_rdma_context_lock(void);
@@ -101,6 +103,13 @@ void coll_rdma_context_unlock(void);
 /* setup.c: collective over the communicator, through the lower module. Sets state; returns
  * an Open MPI error only if the lower module does. */
 int coll_rdma_setup(coll_rdma_module_t *module, ompi_communicator_t *comm);
+/* The minimum over all ranks of each value, through the lower module. */
+int coll_rdma_agree(coll_rdma_module_t *module, ompi_communicator_t *comm, int *values, int n);
+
+/* wireup.c: collective too. Fills in the peers that are NULL, all by one transport. *reason, equal on
+ * all ranks: why not, or NULL. */
+int coll_rdma_wireup(coll_rdma_module_t *module, ompi_communicator_t *comm,
+                     const struct coll_rdma_card *cards, crdma_peer_t **peers, const char **reason);
 
 /* The four collectives, one file each. */
 int coll_rdma_bcast(void *buf, int count, ompi_datatype_t *dtype, int root,
@@ -161,6 +170,17 @@ void coll_rdma_remember(coll_rdma_module_t *module, crdma_coll_t coll,
 
 /* Run what was recalled; an Open MPI or MPI error code. */
 int coll_rdma_rerun(coll_rdma_module_t *module, const crdma_op_args_t *args);
+
+/* The transport to the peers that are not direct; empty if there are none. */
+static inline const char *coll_rdma_remote_name(const crdma_group_t *group)
+{
+    for (int r = 0; r < group->size; ++r) {
+        if (NULL != group->peers[r] && NULL != group->peers[r]->transport) {
+            return group->peers[r]->transport->name;
+        }
+    }
+    return "";
+}
 
 /* run.c: choose, trace, run. `ordered`: operands must be combined in rank order. */
 int coll_rdma_run(coll_rdma_module_t *module, crdma_coll_t coll, int root, bool ordered,

@@ -1,5 +1,5 @@
 /*
- * What a process has once: the slab, the peers, the transport between hosts.
+ * What a process has once: the slab, the peers, the transports between hosts.
  *
  * One lock protects the table of peers and serialises set-up and tear-down; it is never held
  * across communication or progress. Peers stay known while any communicator uses them, and a
@@ -14,6 +14,7 @@
 #include "coll_rdma/component/coll_rdma_card.h"
 #include "coll_rdma/transport/shm.h"
 #include "coll_rdma/transport/ucp.h"
+#include "coll_rdma/transport/verbs.h"
 #include "opal/util/proc.h"
 #include "opal/runtime/opal_progress.h"
 
@@ -23,7 +24,15 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static crdma_slab_t *slab;
 static crdma_peer_t **peers; /* direct and remote ones are different entries */
 static int npeers, capacity;
-static bool remote_open;
+
+/* The transports between hosts, best first, and which of them are open. */
+enum { NTRANSPORTS = COLL_RDMA_NTRANSPORTS };
+static bool opened[NTRANSPORTS];
+
+static const crdma_transport_t *transport_at(int i)
+{
+    return 0 == i ? crdma_verbs_transport() : crdma_ucp_transport();
+}
 
 void coll_rdma_context_lock(void)
 {
@@ -52,7 +61,10 @@ crdma_status_t coll_rdma_context_slab(crdma_slab_t **out)
 
         /* Address space only where pages are committed when touched; between hosts a network
          * adapter may pin all of it. */
-        size = one_host && CRDMA_TRANSPORT_UCP != crdma_params.transport ? 1024 * MIB : 256 * MIB;
+        size = one_host && CRDMA_TRANSPORT_UCP != crdma_params.transport
+                       && CRDMA_TRANSPORT_VERBS != crdma_params.transport
+                   ? 1024 * MIB
+                   : 256 * MIB;
     }
     if (NULL == slab) {
         status = crdma_slab_create(size, &slab);
@@ -70,16 +82,17 @@ static void forget(int i)
     if (NULL != peer->map) {
         crdma_shm_detach(peer);
     } else if (NULL != peer->endpoint) {
-        crdma_ucp_detach(peer);
+        peer->transport->detach(peer);
     }
     free(peer);
     peers[i] = peers[--npeers];
 }
 
-static crdma_peer_t *find(uint64_t cookie, bool direct)
+/* transport: NULL for a direct peer. */
+static crdma_peer_t *find(uint64_t cookie, const crdma_transport_t *transport)
 {
     for (int i = 0; i < npeers; ++i) {
-        if (peers[i]->cookie == cookie && direct == (NULL != peers[i]->map)) {
+        if (peers[i]->cookie == cookie && transport == peers[i]->transport) {
             ++peers[i]->refs;
             return peers[i];
         }
@@ -117,7 +130,7 @@ static crdma_peer_t *new_peer(uint64_t cookie)
 
 crdma_status_t coll_rdma_context_direct_peer(const coll_rdma_card_t *card, crdma_peer_t **out)
 {
-    crdma_peer_t *peer = find(card->shm.cookie, true);
+    crdma_peer_t *peer = find(card->shm.cookie, NULL);
     crdma_status_t status;
 
     if (NULL == peer) {
@@ -136,10 +149,10 @@ crdma_status_t coll_rdma_context_direct_peer(const coll_rdma_card_t *card, crdma
     return CRDMA_OK;
 }
 
-crdma_status_t coll_rdma_context_remote_peer(uint64_t cookie, const void *ucp_card, size_t len,
-                                             crdma_peer_t **out)
+crdma_status_t coll_rdma_context_remote_peer(const crdma_transport_t *transport, uint64_t cookie,
+                                             const void *card, size_t len, crdma_peer_t **out)
 {
-    crdma_peer_t *peer = find(cookie, false);
+    crdma_peer_t *peer = find(cookie, transport);
     crdma_status_t status;
 
     if (NULL == peer) {
@@ -147,7 +160,7 @@ crdma_status_t coll_rdma_context_remote_peer(uint64_t cookie, const void *ucp_ca
         if (NULL == peer) {
             return CRDMA_ERR_NOMEM;
         }
-        status = crdma_ucp_attach(peer, ucp_card, len);
+        status = transport->attach(peer, card, len);
         if (CRDMA_OK != status) {
             free(peer);
             return status;
@@ -165,36 +178,65 @@ void coll_rdma_context_release_peer(crdma_peer_t *peer)
     }
 }
 
+/* Puts may need the target's progress (CRDMA_CAP_TARGET_PROGRESS), at any time. */
 static int progress(void)
 {
-    return crdma_ucp_transport()->progress();
+    int events = 0;
+
+    for (int i = 0; i < NTRANSPORTS; ++i) {
+        if (opened[i]) {
+            events += transport_at(i)->progress();
+        }
+    }
+    return events;
 }
 
-crdma_status_t coll_rdma_context_open_remote(void)
+static bool any_open(void)
 {
-    crdma_status_t status;
+    for (int i = 0; i < NTRANSPORTS; ++i) {
+        if (opened[i]) {
+            return true;
+        }
+    }
+    return false;
+}
 
-    if (remote_open) {
-        return CRDMA_OK;
+const crdma_transport_t *coll_rdma_context_open_remote(int i)
+{
+    const crdma_transport_t *transport = transport_at(i);
+    const bool wanted = CRDMA_TRANSPORT_AUTO == crdma_params.transport
+                        || (0 == i ? CRDMA_TRANSPORT_VERBS : CRDMA_TRANSPORT_UCP)
+                               == crdma_params.transport;
+
+    if (NULL == transport || !wanted) {
+        return NULL;
     }
-    status = crdma_ucp_open(slab);
-    if (CRDMA_OK == status) {
-        crdma_log(CRDMA_LOG_SETUP, "between hosts: %s", crdma_ucp_describe());
-        remote_open = true;
-        /* Puts may need the target's progress (CRDMA_CAP_TARGET_PROGRESS). */
-        opal_progress_register(progress);
+    if (!opened[i]) {
+        if (CRDMA_OK != transport->open(slab)) {
+            return NULL;
+        }
+        crdma_log(CRDMA_LOG_SETUP, "between hosts: %s", transport->describe());
+        if (!any_open()) {
+            opal_progress_register(progress);
+        }
+        opened[i] = true;
     }
-    return status;
+    return transport;
 }
 
 void coll_rdma_context_close(void)
 {
     coll_rdma_context_lock();
-    if (remote_open) {
+    if (any_open()) {
         opal_progress_unregister(progress);
-        crdma_ucp_close();
-        remote_open = false;
     }
+    for (int i = 0; i < NTRANSPORTS; ++i) {
+        if (opened[i]) {
+            transport_at(i)->close();
+            opened[i] = false;
+        }
+    }
+    crdma_ucp_close(); /* verbs leaves it open */
     crdma_group_reap_all();
     while (0 < npeers) {
         forget(npeers - 1);

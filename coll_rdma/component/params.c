@@ -61,6 +61,20 @@ static const int_param_t int_params[] = {
     {"reduce_degree", &P.degree[CRDMA_REDUCE], 4, "Degree K of MPI_Reduce; 0: choose"},
     {"allreduce_degree", &P.degree[CRDMA_ALLREDUCE], 4, "Degree K of MPI_Allreduce; 0: choose"},
     {"barrier_degree", &P.degree[CRDMA_BARRIER], 4, "Degree K of MPI_Barrier; 0: choose"},
+    {"verbs_gid_index", &P.verbs_gid_index, 5,
+     "Index of the address (GID) of a RoCE port; -1: choose, RoCE v2 over IPv4 first"},
+    {"verbs_service_level", &P.verbs_service_level, 5, "Service level of the queue pairs, 0 .. 15"},
+    {"verbs_traffic_class", &P.verbs_traffic_class, 5,
+     "Traffic class of the queue pairs where packets carry a global header (RoCE), 0 .. 255"},
+    {"verbs_path_mtu", &P.verbs_path_mtu, 5,
+     "Path MTU (bytes) of the queue pairs: 256, 512, 1024, 2048 or 4096; 0: the port's active MTU"},
+    {"verbs_timeout", &P.verbs_timeout, 5,
+     "Time until an unacknowledged packet is sent again, 4.096 us * 2 to the power of this, 1 .. 31; "
+     "0: never"},
+    {"verbs_retry_count", &P.verbs_retry_count, 5,
+     "How often a packet is sent again before the queue pair fails, 0 .. 7"},
+    {"verbs_signal", &P.verbs_signal, 6,
+     "One work request in so many asks the device for a completion, 1 .. 256"},
     {"ranks_per_host", &coll_rdma_ranks_per_host, 9,
      "For tests: treat every so many consecutive ranks as a host of their own; 0: real hosts"},
 };
@@ -74,6 +88,8 @@ static const size_param_t size_params[] = {
      "Preregistered memory (bytes) per process that communicators may reserve; a communicator "
      "that would exceed it is left to other components; 0: 1 GiB of address space if all ranks "
      "share a host, else 256 MiB"},
+    {"verbs_inline", &P.verbs_inline, 5,
+     "Largest payload (bytes) that is copied into its work request, as far as the device allows"},
     {"sequence_start", &P.sequence_start, 9,
      "For tests: sequence number of the first message between two ranks"},
 };
@@ -81,6 +97,7 @@ static const size_param_t size_params[] = {
 static const mca_base_var_enum_value_t transports[] = {{CRDMA_TRANSPORT_AUTO, "auto"},
                                                        {CRDMA_TRANSPORT_SHM, "shm"},
                                                        {CRDMA_TRANSPORT_UCP, "ucp"},
+                                                       {CRDMA_TRANSPORT_VERBS, "verbs"},
                                                        {0, NULL}};
 static const mca_base_var_enum_value_t rendezvous[] = {{CRDMA_RNDV_AUTO, "auto"},
                                                        {CRDMA_RNDV_OFF, "off"},
@@ -114,8 +131,8 @@ static const mca_base_var_enum_value_t barrier_algs[] = {{CRDMA_ALG_AUTO, "auto"
 
 static const enum_param_t enum_params[] = {
     {"transport", &P.transport, transports,
-     "How to reach other ranks: shm (one host only), ucp (everywhere), auto (shm within a host, ucp "
-     "between hosts)"},
+     "How to reach other ranks: shm (one host only), ucp (everywhere), verbs (everywhere), auto (shm "
+     "within a host, verbs between hosts if all ranks can, else ucp)"},
     {"rendezvous", &P.rendezvous, rendezvous,
      "Who copies a large message: the receiver (read), the sender (write), nobody: it goes through "
      "blocks (off); auto: both sides within a host, the sender between hosts"},
@@ -173,6 +190,10 @@ int coll_rdma_register_params(void)
         OBJ_RELEASE(values);
     }
     coll_rdma_alone_components = "self,inter,basic,libnbc,tuned";
+    register_value("verbs_device",
+                   "Devices of the verbs transport, DEVICE[:PORT], separated by commas, the first active "
+                   "one is used; empty: the active port nearest to the processor",
+                   MCA_BASE_VAR_TYPE_STRING, NULL, 3, &P.verbs_device);
     register_value("alone_components",
                    "Components to load for what this one does not serve when it is listed alone "
                    "(--mca coll rdma)",

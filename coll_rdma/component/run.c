@@ -39,7 +39,7 @@ static void trace(const crdma_group_t *g, const crdma_op_args_t *args, crdma_col
     }
     crdma_log(CRDMA_LOG_CALL,
               "rank %d/%d %s: %s %zu B%s%s%s%s: algorithm=%s degree=%d levels=%s protocol=%s "
-              "segments=%zu transport=%s",
+              "segments=%zu transport=%s%s%s",
               g->rank, g->size, g->name, crdma_coll_name(coll), bytes,
               CRDMA_OP_NONE != op ? " " : "",
               CRDMA_OP_NONE != op ? crdma_type_name(type) : "", CRDMA_OP_NONE != op ? " " : "",
@@ -51,7 +51,8 @@ static void trace(const crdma_group_t *g, const crdma_op_args_t *args, crdma_col
                   : CRDMA_OP_NONE == op ? &g->rndv_bcast
                                           : &g->rndv_reduce,
                   message)),
-              segments, direct && remote ? "shm+ucp" : remote ? "ucp" : "shm");
+              segments, direct || !remote ? "shm" : "", direct && remote ? "+" : "",
+              remote ? coll_rdma_remote_name(g) : "");
 }
 
 static int to_ompi(crdma_status_t status)

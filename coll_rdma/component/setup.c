@@ -5,10 +5,10 @@
  *   2. each rank attaches the peers on its host
  *   3. agreement (allreduce MIN): is everybody able, all on one host, is shared memory usable
  *      everywhere, can everybody copy from its neighbours
- *   4. if some ranks are on different hosts: the cards of the transport between hosts, and a second
- *      agreement
+ *   4. if some ranks are on different hosts: a transport between them (wireup.c)
+ *   5. a last agreement: does everybody have the memory
  *
- * Whatever one rank cannot do, all learn in 3 or 4, so they decline together. While it runs the
+ * Whatever one rank cannot do, all learn in 3 to 5, so they decline together. While it runs the
  * module counts as declined: collectives of the lower module may be built from one another through
  * the communicator's functions, which are ours (or those of a component above us), and must
  * reach the lower module.
@@ -21,7 +21,6 @@
 #include <unistd.h>
 
 #include "coll_rdma/component/coll_rdma_card.h"
-#include "coll_rdma/transport/ucp.h"
 #include "opal/util/proc.h"
 
 static uint64_t mix(uint64_t hash, uint64_t value)
@@ -157,7 +156,8 @@ static void attach_direct(setup_t *s)
         if (r == s->rank) {
             continue;
         }
-        if (card->shm.host != mine->shm.host || CRDMA_TRANSPORT_UCP == crdma_params.transport) {
+        if (card->shm.host != mine->shm.host || CRDMA_TRANSPORT_UCP == crdma_params.transport
+            || CRDMA_TRANSPORT_VERBS == crdma_params.transport) {
             s->need_remote = true;
         } else if (CRDMA_OK != coll_rdma_context_direct_peer(card, &s->peers[r])) {
             s->shm_ok = false;
@@ -173,8 +173,7 @@ static void attach_direct(setup_t *s)
     }
 }
 
-/* The minimum over all ranks, through the lower module. */
-static int agree(coll_rdma_module_t *module, ompi_communicator_t *comm, int *values, int n)
+int coll_rdma_agree(coll_rdma_module_t *module, ompi_communicator_t *comm, int *values, int n)
 {
     return module->lower.allreduce(MPI_IN_PLACE, values, n, MPI_INT, MPI_MIN, comm,
                                    module->lower.allreduce_module);
@@ -184,73 +183,7 @@ static int agree(coll_rdma_module_t *module, ompi_communicator_t *comm, int *val
 static int agree_on_failer(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t *comm)
 {
     s->failer = !s->ok && other_rank != s->reason ? s->rank : s->size;
-    return agree(module, comm, &s->failer, 1);
-}
-
-/* Step 4: everybody's card of the transport between hosts. */
-static int attach_remote(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t *comm)
-{
-    coll_rdma_lower_t *lower = &module->lower;
-    int *lengths = calloc(2 * (size_t) s->size, sizeof(*lengths));
-    int *offsets = NULL == lengths ? NULL : lengths + s->size;
-    const void *mine = "";
-    char *all = NULL;
-    size_t len = 0, total = 0;
-    int ret, my_length, memory_ok = NULL != lengths;
-
-    coll_rdma_context_lock();
-    if (CRDMA_OK != coll_rdma_context_open_remote() || CRDMA_OK != crdma_ucp_card(&mine, &len)) {
-        fail(s, "the transport between hosts cannot be used: UCX found no usable device, or see "
-                "coll_rdma_verbose 1");
-        len = 0;
-    }
-    coll_rdma_context_unlock();
-
-    ret = agree(module, comm, &memory_ok, 1);
-    if (OMPI_SUCCESS != ret || !memory_ok) {
-        fail(s, "no memory");
-        free(lengths);
-        return ret;
-    }
-    my_length = (int) len;
-    ret = lower->allgather(&my_length, 1, MPI_INT, lengths, 1, MPI_INT, comm,
-                           lower->allgather_module);
-    if (OMPI_SUCCESS != ret) {
-        free(lengths);
-        return ret;
-    }
-    for (int r = 0; r < s->size; ++r) {
-        offsets[r] = (int) total;
-        total += (size_t) lengths[r];
-    }
-    all = malloc(total + 1);
-    memory_ok = NULL != all && total < INT32_MAX;
-    ret = agree(module, comm, &memory_ok, 1);
-    if (OMPI_SUCCESS == ret && memory_ok) {
-        ret = lower->allgatherv((void *) (uintptr_t) mine, my_length, MPI_BYTE, all, lengths,
-                                offsets, MPI_BYTE, comm, lower->allgatherv_module);
-    } else {
-        fail(s, "no memory");
-    }
-    if (OMPI_SUCCESS == ret && s->ok) {
-        coll_rdma_context_lock();
-        for (int r = 0; r < s->size; ++r) {
-            if (r == s->rank || NULL != s->peers[r]) {
-                continue;
-            }
-            if (0 == lengths[r]
-                || CRDMA_OK
-                       != coll_rdma_context_remote_peer(s->cards[r].shm.cookie, all + offsets[r],
-                                                        (size_t) lengths[r], &s->peers[r])) {
-                fail(s, "a rank on another host cannot be reached by ucp");
-                break;
-            }
-        }
-        coll_rdma_context_unlock();
-    }
-    free(all);
-    free(lengths);
-    return ret;
+    return coll_rdma_agree(module, comm, &s->failer, 1);
 }
 
 static void drop_peers(setup_t *s)
@@ -290,7 +223,7 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
     flags[SHM] = s->shm_ok;
     flags[CMA] = s->cma;
     flags[ALONE] = !is_oversubscribed();
-    ret = agree(module, comm, flags, NFLAGS);
+    ret = coll_rdma_agree(module, comm, flags, NFLAGS);
     s->failer = flags[FAILER];
     if (OMPI_SUCCESS != ret || s->failer < s->size) {
         fail(s, other_rank);
@@ -300,13 +233,12 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
         drop_peers(s); /* somebody cannot map its neighbour: nobody uses shared memory */
     }
     if (!flags[ONE_HOST] || !flags[SHM]) {
-        ret = attach_remote(s, module, comm);
-        if (OMPI_SUCCESS != ret) {
-            return ret;
-        }
-        ret = agree_on_failer(s, module, comm);
-        if (OMPI_SUCCESS != ret || s->failer < s->size) {
-            fail(s, other_rank);
+        const char *reason;
+
+        ret = coll_rdma_wireup(module, comm, s->cards, s->peers, &reason);
+        if (OMPI_SUCCESS != ret || NULL != reason) {
+            fail(s, OMPI_SUCCESS == ret ? reason : other_rank);
+            s->failer = 0; /* all know */
             return ret;
         }
     }
@@ -337,9 +269,9 @@ int coll_rdma_setup(coll_rdma_module_t *module, ompi_communicator_t *comm)
     if (OMPI_SUCCESS == ret && s.ok) {
         module->group = s.group;
         module->state = COLL_RDMA_READY;
-        crdma_log(CRDMA_LOG_SETUP, "%s (%s): rank %d/%d ready, %d node%s, %s%s%s", s.group->name,
+        crdma_log(CRDMA_LOG_SETUP, "%s (%s): rank %d/%d ready, %d node%s, %s%s%s%s", s.group->name,
                   comm->c_name, s.rank, s.size, s.nnodes, 1 == s.nnodes ? "" : "s",
-                  s.group->all_direct ? "shm" : "shm and ucp",
+                  s.group->all_direct ? "shm" : "shm and ", coll_rdma_remote_name(s.group),
                   SIZE_MAX != s.group->rndv_reduce.min ? "" : ", no rendezvous within the host",
                   s.group->oversubscribed ? ", more ranks than processors" : "");
     } else {

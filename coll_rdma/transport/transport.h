@@ -49,6 +49,21 @@ typedef struct crdma_transport {
     const char *name;
     unsigned caps;
 
+    /* The process. open: find a device and register the slab, which must outlive close; harmless
+     * when open; one line says why if it fails: CRDMA_ERR_UNSUPPORTED where this machine or build
+     * has nothing to use, another status where it has and that cannot be used. close drains what
+     * was put, for a bounded time. card: the bytes by which others attach this process, valid until
+     * close. describe: one line for reports. */
+    crdma_status_t (*open)(crdma_slab_t *slab);
+    void (*close)(void);
+    crdma_status_t (*card)(const void **card, size_t *len);
+    const char *(*describe)(void);
+
+    /* A peer process: attach sets its transport and endpoint and connects nothing yet. What an
+     * endpoint costs outlives detach, so that attaching it again costs nothing. */
+    crdma_status_t (*attach)(crdma_peer_t *peer, const void *card, size_t len);
+    void (*detach)(crdma_peer_t *peer);
+
     /* Store [src, len) at dst in the peer's slab. src stays untouched until *tx drops. No order
      * between puts. A store of 8 aligned bytes is seen whole or not at all. */
     crdma_status_t (*put)(crdma_peer_t *peer, const void *src, crdma_addr_t dst, size_t len,

@@ -217,6 +217,12 @@ static crdma_status_t get_user(crdma_peer_t *peer, void *dst, const crdma_expose
 
 static const crdma_transport_t operations = {.name = "ucp",
                                              .caps = CRDMA_CAP_GET | CRDMA_CAP_TARGET_PROGRESS,
+                                             .open = crdma_ucp_open,
+                                             .close = crdma_ucp_close,
+                                             .card = crdma_ucp_card,
+                                             .describe = crdma_ucp_describe,
+                                             .attach = crdma_ucp_attach,
+                                             .detach = crdma_ucp_detach,
                                              .put = put,
                                              .put_flagged = put_flagged,
                                              .put_user_flagged = put_user_flagged,
