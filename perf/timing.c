@@ -7,14 +7,26 @@
  */
 #include "perf/timing.h"
 
+#include <errno.h>
 #include <math.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <time.h>
+
+/* Of a wait with `yield`, all but this is slept: about what a sleeper needs to wake up. */
+#define ASLEEP_NS 200000
 
 bool perf_wait_until(int64_t when, bool yield)
 {
     if (perf_now() > when) {
         return false;
+    }
+    if (yield && perf_now() + ASLEEP_NS < when) {
+        const int64_t until = when - ASLEEP_NS;
+        const struct timespec t = {until / 1000000000, until % 1000000000};
+
+        while (EINTR == clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL)) {
+        }
     }
     while (perf_now() < when) {
         if (yield) {

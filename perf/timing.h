@@ -23,7 +23,7 @@ static inline int64_t perf_now(void)
 }
 
 /*
- * Spin until the instant `when` (ns); with `yield` the core is offered to others
+ * Spin until the instant `when` (ns); with `yield` the core is left to others
  * meanwhile. Returns false if the instant had already passed on entry.
  */
 bool perf_wait_until(int64_t when, bool yield);

@@ -50,13 +50,6 @@ static uint64_t hash_parameters(void)
     return hash;
 }
 
-static bool is_oversubscribed(void)
-{
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-
-    return 0 < processors && opal_process_info.num_local_peers + 1 > processors;
-}
-
 /* What the set-up of one communicator needs on the way. */
 typedef struct setup {
     int rank, size;
@@ -128,6 +121,20 @@ static void prepare(setup_t *s, ompi_communicator_t *comm)
     }
     mine->parameters = hash_parameters();
     mine->ok = s->ok;
+}
+
+/* More ranks than processors on this machine? Those of this communicator count, in whichever
+ * containers they are, and those of the job that the launcher put on this host. */
+static bool is_oversubscribed(const setup_t *s)
+{
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    long here = (long) opal_process_info.num_local_peers + 1, known = 0;
+
+    for (int r = 0; r < s->size; ++r) {
+        known += s->cards[r].shm.machine == s->cards[s->rank].shm.machine;
+    }
+    here = known > here ? known : here;
+    return 0 < processors && here > processors;
 }
 
 /* Steps 2 and the local half of 3. */
@@ -222,7 +229,7 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
     flags[ONE_HOST] = !s->need_remote;
     flags[SHM] = s->shm_ok;
     flags[CMA] = s->cma;
-    flags[ALONE] = !is_oversubscribed();
+    flags[ALONE] = !is_oversubscribed(s);
     ret = coll_rdma_agree(module, comm, flags, NFLAGS);
     s->failer = flags[FAILER];
     if (OMPI_SUCCESS != ret || s->failer < s->size) {

@@ -32,22 +32,31 @@ static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t len)
     return hash;
 }
 
-static uint64_t host_hash(void)
-{
-    static const char *const links[] = {"/proc/self/ns/pid", "/proc/self/ns/user"};
-    uint64_t hash = 0xcbf29ce484222325u;
-    char text[256];
-    int fd;
+static const uint64_t hash_start = 0xcbf29ce484222325u;
 
-    if (0 == gethostname(text, sizeof(text))) {
-        hash = hash_bytes(hash, text, strnlen(text, sizeof(text)));
-    }
-    fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+/* The running kernel: equal for all containers and network name spaces of a machine. */
+static uint64_t machine_hash(void)
+{
+    uint64_t hash = hash_start;
+    char text[64];
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+
     if (0 <= fd) {
         ssize_t n = read(fd, text, sizeof(text));
 
         close(fd);
         hash = hash_bytes(hash, text, 0 < n ? (size_t) n : 0);
+    }
+    return hash;
+}
+
+static uint64_t host_hash(uint64_t hash)
+{
+    static const char *const links[] = {"/proc/self/ns/pid", "/proc/self/ns/user"};
+    char text[256];
+
+    if (0 == gethostname(text, sizeof(text))) {
+        hash = hash_bytes(hash, text, strnlen(text, sizeof(text)));
     }
     for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); ++i) {
         ssize_t n = readlink(links[i], text, sizeof(text));
@@ -59,14 +68,16 @@ static uint64_t host_hash(void)
 
 void crdma_shm_card_fill(const crdma_slab_t *slab, crdma_shm_card_t *card)
 {
-    static uint64_t host;
+    static uint64_t machine, host;
 
     if (0 == host) {
-        host = host_hash();
+        machine = machine_hash();
+        host = host_hash(machine);
         /* Where Yama restricts ptrace, allow the ranks of the job to copy from us. */
         (void) prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
     }
-    *card = (crdma_shm_card_t) {.host = host,
+    *card = (crdma_shm_card_t) {.machine = machine,
+                                .host = host,
                                 .cookie = slab->cookie,
                                 .base = (uint64_t) (uintptr_t) slab->base,
                                 .size = slab->size,

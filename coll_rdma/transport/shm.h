@@ -8,6 +8,7 @@
 
 /* What a process tells others so that they can map its slab. Plain bytes on the wire. */
 typedef struct crdma_shm_card {
+    uint64_t machine; /* hash of the running kernel: whose processors these are */
     uint64_t host;   /* hash of what two processes must share to reach each other's memory */
     uint64_t cookie; /* of the slab */
     uint64_t base;   /* where the owner has mapped it */
