@@ -31,6 +31,8 @@ typedef struct crdma_params {
     int rendezvous;           /* CRDMA_RNDV_* [agreed] */
     size_t rendezvous_min;    /* bytes; 0: choose [agreed] */
     size_t memory_limit;      /* bytes of preregistered memory per process; 0: choose */
+    size_t net_latency;       /* ns, one way, between hosts; 0: measure [agreed] */
+    size_t net_bandwidth;     /* MB/s of a port; 0: measure [agreed] */
     int spin;                 /* polls before the processor is yielded; 0: choose */
     int check_interval;       /* ms of waiting before peers are examined */
     int timeout;              /* s of waiting before an operation fails; 0: never */

@@ -61,6 +61,7 @@ typedef struct coll_rdma_module {
     bool enabled;
     coll_rdma_lower_t lower;
     crdma_group_t *group;
+    crdma_network_t network; /* between hosts; equal on all ranks */
     coll_rdma_recent_t recent[CRDMA_NCOLLS];
     char *stage[2];       /* packed copies of input and output, grown on demand */
     size_t stage_size[2];
@@ -110,6 +111,10 @@ int coll_rdma_agree(coll_rdma_module_t *module, ompi_communicator_t *comm, int *
  * all ranks: why not, or NULL. */
 int coll_rdma_wireup(coll_rdma_module_t *module, ompi_communicator_t *comm,
                      const struct coll_rdma_card *cards, crdma_peer_t **peers, const char **reason);
+
+/* measure.c: what messages to a remote peer cost, from a cache after the first time. Fails if it
+ * cannot be reached. The caller holds no lock. */
+crdma_status_t coll_rdma_measure(crdma_slab_t *slab, crdma_peer_t *peer, crdma_network_t *network);
 
 /* The four collectives, one file each. */
 int coll_rdma_bcast(void *buf, int count, ompi_datatype_t *dtype, int root,

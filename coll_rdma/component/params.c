@@ -88,6 +88,10 @@ static const size_param_t size_params[] = {
      "Preregistered memory (bytes) per process that communicators may reserve; a communicator "
      "that would exceed it is left to other components; 0: 1 GiB of address space if all ranks "
      "share a host, else 256 MiB"},
+    {"net_latency", &P.net_latency, 4,
+     "Latency (ns, one way) between hosts, by which algorithms are chosen; 0: measure at set-up"},
+    {"net_bandwidth", &P.net_bandwidth, 4,
+     "Bandwidth (MB/s) of a host's port, by which algorithms are chosen; 0: measure at set-up"},
     {"verbs_inline", &P.verbs_inline, 5,
      "Largest payload (bytes) that is copied into its work request, as far as the device allows"},
     {"sequence_start", &P.sequence_start, 9,

@@ -81,7 +81,8 @@ int coll_rdma_run(coll_rdma_module_t *module, crdma_coll_t coll, int root, bool 
                                         .consecutive = 1 == g->nnodes || nodes_are_consecutive(g),
                                         .ordered = ordered,
                                         .bytes = args->count * args->elsize,
-                                        .rndv_min = g->rndv_reduce.min};
+                                        .rndv_min = g->rndv_reduce.min,
+                                        .network = &module->network};
     crdma_choice_t choice;
     crdma_plan_key_t key;
     crdma_status_t status;

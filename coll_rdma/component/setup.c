@@ -6,6 +6,7 @@
  *   3. agreement (allreduce MIN): is everybody able, all on one host, is shared memory usable
  *      everywhere, can everybody copy from its neighbours
  *   4. if some ranks are on different hosts: a transport between them (wireup.c)
+ *      and what messages between them cost (measure.c)
  *   5. a last agreement: does everybody have the memory
  *
  * Whatever one rank cannot do, all learn in 3 to 5, so they decline together. While it runs the
@@ -22,6 +23,11 @@
 
 #include "coll_rdma/component/coll_rdma_card.h"
 #include "opal/util/proc.h"
+
+/* Between hosts: limits of what the network makes worth while (select/network.c). */
+#define RNDV_LEAST ((size_t) 32 * 1024)
+#define BLOCKS_LEAST 16
+#define BLOCKS_MOST 64
 
 static uint64_t mix(uint64_t hash, uint64_t value)
 {
@@ -40,6 +46,8 @@ static uint64_t hash_parameters(void)
     hash = mix(hash, (uint64_t) crdma_params.rendezvous);
     hash = mix(hash, crdma_params.rendezvous_min);
     hash = mix(hash, crdma_params.sequence_start);
+    hash = mix(hash, crdma_params.net_latency);
+    hash = mix(hash, crdma_params.net_bandwidth);
     /* Read at every call, so they may change later (on all ranks alike). */
     hash = mix(hash, (uint64_t) crdma_params.two_level);
     hash = mix(hash, crdma_params.segment_size);
@@ -123,18 +131,26 @@ static void prepare(setup_t *s, ompi_communicator_t *comm)
     mine->ok = s->ok;
 }
 
-/* More ranks than processors on this machine? Those of this communicator count, in whichever
- * containers they are, and those of the job that the launcher put on this host. */
+/* Ranks of this communicator on this machine, in whichever containers they are. */
+static long ranks_here(const setup_t *s)
+{
+    long here = 0;
+
+    for (int r = 0; r < s->size; ++r) {
+        here += s->cards[r].shm.machine == s->cards[s->rank].shm.machine;
+    }
+    return here;
+}
+
+/* More ranks than processors on this machine? Those of the job that the launcher put on this host
+ * count too. */
 static bool is_oversubscribed(const setup_t *s)
 {
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    long here = (long) opal_process_info.num_local_peers + 1, known = 0;
 
-    for (int r = 0; r < s->size; ++r) {
-        known += s->cards[r].shm.machine == s->cards[s->rank].shm.machine;
-    }
-    here = known > here ? known : here;
-    return 0 < processors && here > processors;
+    return 0 < processors
+           && (ranks_here(s) > processors
+               || (long) opal_process_info.num_local_peers + 1 > processors);
 }
 
 /* Steps 2 and the local half of 3. */
@@ -203,11 +219,66 @@ static void drop_peers(setup_t *s)
     coll_rdma_context_unlock();
 }
 
+/* A rank on another host, as near as possible after this one: each host is then asked by another. */
+static crdma_peer_t *neighbour(const setup_t *s)
+{
+    for (int i = 1; i < s->size; ++i) {
+        crdma_peer_t *peer = s->peers[(s->rank + i) % s->size];
+
+        if (NULL != peer->transport) {
+            return peer;
+        }
+    }
+    return NULL;
+}
+
+/* How many ranks share a processor of the machine that has most of them. */
+static int sharing(const setup_t *s)
+{
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN), here = ranks_here(s);
+
+    return 0 >= processors || here <= processors ? 1 : (int) ((here + processors - 1) / processors);
+}
+
+/* What messages between hosts cost: what the parameters say, else the best that was measured. */
+static int agree_on_network(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t *comm)
+{
+    enum { FAILER, LATENCY, OVERHEAD, GAP, SHARING, NVALUES };
+    crdma_peer_t *peer = neighbour(s);
+    crdma_network_t *n = &module->network;
+    int values[NVALUES], ret;
+
+    if (NULL != peer && CRDMA_OK != coll_rdma_measure(s->slab, peer, n)) {
+        fail(s, "a rank on another host does not answer");
+    }
+    values[FAILER] = s->ok ? s->size : s->rank;
+    values[LATENCY] = NULL != peer && n->latency_ns < INT32_MAX ? (int) n->latency_ns : INT32_MAX;
+    values[OVERHEAD] = NULL != peer ? (int) n->overhead_ns : INT32_MAX;
+    values[GAP] = NULL != peer && n->gap_ps < INT32_MAX ? (int) n->gap_ps : INT32_MAX;
+    values[SHARING] = -sharing(s);
+    ret = coll_rdma_agree(module, comm, values, NVALUES);
+    s->failer = values[FAILER];
+    if (OMPI_SUCCESS != ret || s->failer < s->size) {
+        fail(s, other_rank);
+        return ret;
+    }
+    n->latency_ns = 0 != crdma_params.net_latency ? crdma_params.net_latency
+                                                  : (uint64_t) values[LATENCY];
+    n->overhead_ns = (uint64_t) values[OVERHEAD];
+    n->gap_ps = 0 != crdma_params.net_bandwidth ? 1000000 / crdma_params.net_bandwidth
+                                                : (uint64_t) values[GAP];
+    n->sharing = (uint64_t) -values[SHARING];
+    n->block_size = (size_t) crdma_params.block_size;
+    n->rndv_min = crdma_network_rndv_min(n, RNDV_LEAST);
+    return ret;
+}
+
 static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t *comm)
 {
     enum { FAILER, ONE_HOST, SHM, CMA, ALONE, NFLAGS };
     int flags[NFLAGS];
-    int ret;
+    size_t rndv_min = 0;
+    int ret, blocks = 0;
 
     coll_rdma_context_lock();
     prepare(s, comm);
@@ -248,6 +319,14 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
             s->failer = 0; /* all know */
             return ret;
         }
+        ret = agree_on_network(s, module, comm);
+        if (OMPI_SUCCESS != ret || !s->ok) {
+            return ret;
+        }
+    }
+    if (!flags[ONE_HOST] || !flags[SHM]) {
+        blocks = crdma_network_blocks(&module->network, BLOCKS_LEAST, BLOCKS_MOST);
+        rndv_min = module->network.rndv_min;
     }
     if (CRDMA_OK
         != crdma_group_finish(s->group,
@@ -256,7 +335,9 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
                                                        .node = s->node,
                                                        .nnodes = s->nnodes,
                                                        .cma = flags[CMA],
-                                                       .oversubscribed = !flags[ALONE]})) {
+                                                       .oversubscribed = !flags[ALONE],
+                                                       .remote_blocks = blocks,
+                                                       .remote_rndv_min = rndv_min})) {
         fail(s, "no preregistered memory left (coll_rdma_memory_limit)");
     }
     ret = agree_on_failer(s, module, comm);
@@ -276,6 +357,16 @@ int coll_rdma_setup(coll_rdma_module_t *module, ompi_communicator_t *comm)
     if (OMPI_SUCCESS == ret && s.ok) {
         module->group = s.group;
         module->state = COLL_RDMA_READY;
+        if (!s.group->all_direct) {
+            const crdma_network_t *n = &module->network;
+
+            crdma_log(CRDMA_LOG_SETUP,
+                      "%s: between hosts %.1f us one way, %.1f us of processor time for a message, "
+                      "%.3f ns per byte, %d ranks per processor; rendezvous from %zu B, %u blocks",
+                      s.group->name, 1e-3 * (double) n->latency_ns, 1e-3 * (double) n->overhead_ns,
+                      1e-3 * (double) n->gap_ps, (int) n->sharing, s.group->rndv_remote.min,
+                      (unsigned) s.group->remote.block_count);
+        }
         crdma_log(CRDMA_LOG_SETUP, "%s (%s): rank %d/%d ready, %d node%s, %s%s%s%s", s.group->name,
                   comm->c_name, s.rank, s.size, s.nnodes, 1 == s.nnodes ? "" : "s",
                   s.group->all_direct ? "shm" : "shm and ", coll_rdma_remote_name(s.group),

@@ -25,13 +25,13 @@
 /* If ranks share processors, what counts is how much a rank gets done before it must yield. */
 #define SHARED_BLOCKS 8
 #define SHARED_RNDV_MIN (256 * 1024 + 1) /* up to here blocks win, 4 ranks on 2 processors */
-/* Between hosts every credit is a message of its own. */
-#define REMOTE_BLOCKS 16
 /* Below this many bytes a rendezvous within the host costs more than copying through blocks. A
  * reduction that reads operands from the user buffers of peers saves one copy more. */
 #define BCAST_RNDV_MIN (32 * 1024)
 #define REDUCE_RNDV_MIN (16 * 1024)
-/* Between hosts: address exchange costs about one more message. */
+/* Between hosts: every credit is a message of its own; the exchange of addresses costs about one
+ * more. For a network that is not known (group.h). */
+#define REMOTE_BLOCKS 16
 #define REMOTE_RNDV_MIN (32 * 1024)
 
 /* Rings that are promised to a group; more are served while there is room. */
@@ -156,7 +156,7 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
     g->nnodes = config->nnodes;
     g->oversubscribed = config->oversubscribed;
     set_geometry(&g->direct, g->oversubscribed ? SHARED_BLOCKS : DIRECT_BLOCKS);
-    set_geometry(&g->remote, REMOTE_BLOCKS);
+    set_geometry(&g->remote, 0 != config->remote_blocks ? config->remote_blocks : REMOTE_BLOCKS);
     g->all_direct = true;
     for (int r = 0; r < g->size; ++r) {
         if (r != g->rank && NULL == g->peers[r]->map) {
@@ -167,7 +167,8 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
                    g->oversubscribed ? SHARED_RNDV_MIN : BCAST_RNDV_MIN, config->cma);
     set_rendezvous(&g->rndv_reduce, true,
                    g->oversubscribed ? SHARED_RNDV_MIN : REDUCE_RNDV_MIN, config->cma);
-    set_rendezvous(&g->rndv_remote, false, REMOTE_RNDV_MIN,
+    set_rendezvous(&g->rndv_remote, false,
+                   0 != config->remote_rndv_min ? config->remote_rndv_min : REMOTE_RNDV_MIN,
                    g->remote.block_size >= CRDMA_RNDV_BLOCK_MIN);
     return reserve_rings(g);
 }

@@ -60,6 +60,8 @@ typedef struct crdma_group_config {
     int nnodes;
     bool cma;                      /* every rank can copy from its direct peers */
     bool oversubscribed;
+    int remote_blocks;             /* of an edge to a remote peer; 0: default */
+    size_t remote_rndv_min;        /* bytes; 0: default */
 } crdma_group_config_t;
 
 /* Make the local part; (*group)->region_addr is then what peers must know. Ring geometry and

@@ -1,5 +1,5 @@
 /*
- * Built-in rules, and the parameters that override them.
+ * Built-in rules, and the parameters that override them. Between hosts network.c decides.
  *
  * On one host a notification costs the same to any number of peers, and what counts is how often a
  * rank must wait: one round with everybody (K = N - 1) up to a size at which N - 1 copies cost
@@ -62,31 +62,6 @@ static void select_shm(const crdma_select_args_t *a, crdma_choice_t *c)
     }
 }
 
-/* Between hosts: latency decides, so few rounds; the paper found K = 3 best up to 1 KB. */
-static void select_net(const crdma_select_args_t *a, int ranks, crdma_choice_t *c)
-{
-    const int few = ranks - 1 < 3 ? ranks - 1 : 3;
-
-    switch (a->coll) {
-    case CRDMA_BCAST:
-        c->alg = a->bytes <= SEGMENT || ranks <= 2 ? CRDMA_ALG_TREE : CRDMA_ALG_SCATTER_ALLGATHER;
-        c->degree = few;
-        break;
-    case CRDMA_REDUCE:
-        c->alg = a->bytes <= SEGMENT || ranks <= 2 ? CRDMA_ALG_TREE : CRDMA_ALG_RSAG;
-        c->degree = few;
-        break;
-    case CRDMA_ALLREDUCE:
-        c->alg = a->bytes <= 4096 ? CRDMA_ALG_EXCHANGE : CRDMA_ALG_RSAG;
-        c->degree = few;
-        break;
-    default:
-        c->alg = CRDMA_ALG_EXCHANGE;
-        c->degree = few;
-        break;
-    }
-}
-
 static bool two_levels(const crdma_select_args_t *a)
 {
     const bool possible = a->nnodes > 1 && a->nnodes < a->size && (!a->ordered || a->consecutive);
@@ -97,19 +72,21 @@ static bool two_levels(const crdma_select_args_t *a)
 /* Inside nodes a two-level schedule uses trees; among leaders what the network likes. */
 static void select_two_levels(const crdma_select_args_t *a, crdma_choice_t *c)
 {
-    crdma_choice_t net = *c;
+    size_t segment;
 
-    select_net(a, a->nnodes, &net);
+    crdma_network_choose(a->network, a->coll, a->nnodes, a->bytes, a->ordered, &c->inter_alg,
+                         &c->inter_degree, &segment);
     c->levels = 2;
-    c->inter_alg = net.alg;
-    c->inter_degree = net.degree;
     c->alg = CRDMA_BARRIER == a->coll ? CRDMA_ALG_EXCHANGE : CRDMA_ALG_TREE;
     c->degree = (a->size + a->nnodes - 1) / a->nnodes - 1;
-    if (CRDMA_BCAST == a->coll || CRDMA_REDUCE == a->coll) {
-        c->inter_alg = CRDMA_ALG_TREE;
-    }
-    if (a->bytes > SEGMENT) {
-        c->segment = SEGMENT;
+    if (0 != segment) {
+        c->segment = segment;
+    } else if (a->bytes > SEGMENT) {
+        /* A turn of the pipeline lasts a latency at least: what the wire takes meanwhile, twice. */
+        const uint64_t gap = 0 == a->network->gap_ps ? 1 : a->network->gap_ps;
+        const uint64_t flight = 2 * a->network->latency_ns * 1000 / gap;
+
+        c->segment = flight > SEGMENT ? (size_t) flight : SEGMENT;
     }
 }
 
@@ -124,7 +101,8 @@ void crdma_select(const crdma_select_args_t *a, crdma_choice_t *c)
     } else if (1 == a->nnodes && a->all_direct) {
         select_shm(a, c);
     } else {
-        select_net(a, a->size, c);
+        crdma_network_choose(a->network, a->coll, a->size, a->bytes, a->ordered, &c->alg,
+                             &c->degree, &c->segment);
     }
     if (CRDMA_ALG_AUTO != alg
         && !(a->ordered && CRDMA_ALG_RING == (crdma_alg_t) alg)) {
@@ -147,7 +125,7 @@ void crdma_select(const crdma_select_args_t *a, crdma_choice_t *c)
     if (c->degree > a->size - 1) {
         c->degree = a->size - 1;
     }
-    if (CRDMA_ALG_CHAIN == c->alg && a->bytes > SEGMENT) {
+    if (CRDMA_ALG_CHAIN == c->alg && 0 == c->segment && a->bytes > SEGMENT) {
         c->segment = SEGMENT;
     }
     if (0 != crdma_params.segment_size) {

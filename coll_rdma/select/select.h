@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "coll_rdma/engine/plan.h"
+#include "coll_rdma/select/network.h"
 
 typedef struct crdma_select_args {
     crdma_coll_t coll;
@@ -20,6 +21,7 @@ typedef struct crdma_select_args {
     bool ordered;        /* operands must be combined in rank order */
     size_t bytes;
     size_t rndv_min;     /* within a host; SIZE_MAX: no rendezvous */
+    const crdma_network_t *network; /* between hosts */
 } crdma_select_args_t;
 
 typedef struct crdma_choice {

@@ -97,6 +97,10 @@ typedef struct crdma_transport {
 
     /* False once the peer is known to be gone. */
     bool (*alive)(const crdma_peer_t *peer);
+
+    /* Processor time (ns) of a message to this peer, at either end; an order of magnitude. Known
+     * after the first operation on it. */
+    uint64_t (*overhead)(const crdma_peer_t *peer);
 } crdma_transport_t;
 
 /* A process we exchange data with; one per process pair, shared by all communicators. */

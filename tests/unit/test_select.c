@@ -66,7 +66,8 @@ static crdma_select_args_t args_of(const layout_t *l, int size, crdma_coll_t col
                                  .consecutive = !l->round_robin || 1 == nnodes,
                                  .ordered = ordered,
                                  .bytes = bytes,
-                                 .rndv_min = 16 * KIB};
+                                 .rndv_min = 16 * KIB,
+                                 .network = &crdma_network_default};
 }
 
 static crdma_status_t generate(const crdma_select_args_t *a, const crdma_choice_t *c,
@@ -252,12 +253,12 @@ static const rule_t rules[] = {
     {"one node", 4, CRDMA_REDUCE, 8, false, CRDMA_ALG_TREE, 3, 1},
     {"one node", 4, CRDMA_REDUCE, MIB, false, CRDMA_ALG_RSAG, 3, 1},
     {"one node", 8, CRDMA_BARRIER, 0, false, CRDMA_ALG_EXCHANGE, 7, 1},
-    /* between hosts: few rounds of degree 3 */
+    /* between hosts of a fast network: few rounds of degree 3 for small messages */
     {"one rank per node", 16, CRDMA_BCAST, 8, false, CRDMA_ALG_TREE, 3, 1},
-    {"one rank per node", 16, CRDMA_BCAST, MIB, false, CRDMA_ALG_SCATTER_ALLGATHER, 3, 1},
+    {"one rank per node", 16, CRDMA_BCAST, MIB, false, CRDMA_ALG_CHAIN, 1, 1},
     {"one rank per node", 2, CRDMA_BCAST, MIB, false, CRDMA_ALG_TREE, 1, 1},
     {"one rank per node", 16, CRDMA_ALLREDUCE, 1024, false, CRDMA_ALG_EXCHANGE, 3, 1},
-    {"one rank per node", 16, CRDMA_ALLREDUCE, 64 * KIB, false, CRDMA_ALG_RSAG, 3, 1},
+    {"one rank per node", 16, CRDMA_ALLREDUCE, 64 * KIB, false, CRDMA_ALG_RSAG, 15, 1},
     {"one rank per node", 16, CRDMA_REDUCE, 8, false, CRDMA_ALG_TREE, 3, 1},
     {"one rank per node", 16, CRDMA_BARRIER, 0, false, CRDMA_ALG_EXCHANGE, 3, 1},
     /* both: trees inside the nodes */
@@ -290,6 +291,58 @@ START_TEST(the_rules)
 }
 END_TEST
 
+/* ---- networks ---- */
+
+/* 1 ms and 1 Gbit/s: latency decides; the same with 8 ranks that share a processor; a gigabit
+ * network of today. */
+static const crdma_network_t networks[] = {
+    {1000000, 8000, 8000, 1, 8192, 256 * KIB},
+    {1000000, 8000, 8000, 8, 8192, 128 * KIB},
+    {25000, 8000, 8000, 1, 8192, 32 * KIB},
+};
+
+static const struct {
+    int network;
+    crdma_coll_t coll;
+    size_t bytes;
+    crdma_alg_t alg;
+    int degree;
+} choices[] = {
+    {0, CRDMA_BCAST, 8, CRDMA_ALG_TREE, 15},
+    {0, CRDMA_BCAST, 64 * KIB, CRDMA_ALG_SCATTER_ALLGATHER, 15},
+    {0, CRDMA_ALLREDUCE, 8, CRDMA_ALG_EXCHANGE, 15},
+    {0, CRDMA_ALLREDUCE, 64 * KIB, CRDMA_ALG_RSAG, 15},
+    {0, CRDMA_BARRIER, 0, CRDMA_ALG_EXCHANGE, 15},
+    {1, CRDMA_ALLREDUCE, 8, CRDMA_ALG_EXCHANGE, 15},
+    {2, CRDMA_ALLREDUCE, 8, CRDMA_ALG_EXCHANGE, 3},
+    {2, CRDMA_ALLREDUCE, 1024, CRDMA_ALG_EXCHANGE, 3},
+};
+
+START_TEST(the_network_decides)
+{
+    crdma_alg_t alg;
+    size_t segment;
+    int degree;
+
+    crdma_network_choose(&networks[choices[_i].network], choices[_i].coll, 16, choices[_i].bytes,
+                         false, &alg, &degree, &segment);
+    ck_assert_msg(alg == choices[_i].alg && degree == choices[_i].degree,
+                  "%s of %zu B: %s %d, not %s %d", crdma_coll_name(choices[_i].coll),
+                  choices[_i].bytes, crdma_alg_name(alg), degree, crdma_alg_name(choices[_i].alg),
+                  choices[_i].degree);
+}
+END_TEST
+
+START_TEST(a_long_wire_wants_deep_rings_and_late_rendezvous)
+{
+    ck_assert_int_eq(16, crdma_network_blocks(&crdma_network_default, 16, 64));
+    ck_assert_int_eq(64, crdma_network_blocks(&networks[0], 16, 64));
+    ck_assert_uint_eq(32 * KIB, crdma_network_rndv_min(&crdma_network_default, 32 * KIB));
+    ck_assert_uint_gt(crdma_network_rndv_min(&networks[0], 32 * KIB), 512 * KIB);
+    ck_assert_uint_lt(crdma_network_rndv_min(&networks[1], 32 * KIB), 256 * KIB);
+}
+END_TEST
+
 static Suite *select_suite(void)
 {
     Suite *suite = suite_create("select");
@@ -299,6 +352,8 @@ static Suite *select_suite(void)
     tcase_add_loop_test(tcase, generated_from_parameters, 0, NLAYOUTS);
     tcase_add_test(tcase, parameters);
     tcase_add_loop_test(tcase, the_rules, 0, sizeof(rules) / sizeof(rules[0]));
+    tcase_add_loop_test(tcase, the_network_decides, 0, sizeof(choices) / sizeof(choices[0]));
+    tcase_add_test(tcase, a_long_wire_wants_deep_rings_and_late_rendezvous);
     tcase_set_timeout(tcase, 60);
     suite_add_tcase(suite, tcase);
     return suite;

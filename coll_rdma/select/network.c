@@ -1,0 +1,187 @@
+/*
+ * Costs of the algorithms between hosts, and the cheapest of them.
+ *
+ * With d = rounds(K) = ceil(log_{K+1} N), m bytes:
+ *
+ *   h(m)     L, or 2 L for a rendezvous: the receiver's grant comes first
+ *   c(m)     messages that m bytes are sent as: blocks, or grant and payload of a rendezvous
+ *   p(m, s)  o s + max(o s (c(m) - 1), m G): until a port or its processor is free again
+ *
+ *   tree                d (h(m) + K p(m, 1))                    broadcast, reduce
+ *   scatter, gather     d (h(m') + K o (c(m') - 1)) + p(m, 1)   with m' = m / (K + 1)
+ *   allgather, reduce-scatter   the same with s
+ *   K chains of segments S      ceil((N - 1) / K) (h(S) + p(S, s)) + (m/S - 1) K p(S, s)
+ *   exchange            d (h(m) + K p(m, s))                    allreduce, barrier
+ *   ring                2 (N - 1) (h(m/N) + p(m/N, s))
+ *
+ * s appears where all ranks send at once: then the ranks that share a processor wait for one
+ * another. For each number of rounds only the smallest K counts: a larger one sends more.
+ */
+#include "coll_rdma/select/network.h"
+
+/* InfiniBand of 100 Gbit/s, by its data sheets' order of magnitude; not measured. */
+const crdma_network_t crdma_network_default = {.latency_ns = 2000,
+                                               .overhead_ns = 400,
+                                               .gap_ps = 100,
+                                               .sharing = 1,
+                                               .block_size = 8192,
+                                               .rndv_min = 32 * 1024};
+
+/* Most peers that one rank sends to in a round: each needs a ring of blocks. */
+#define DEGREE_MAX 64
+/* Copying a byte into and out of a block. */
+#define COPY_PS 200
+
+typedef struct best {
+    uint64_t cost;
+    crdma_alg_t alg;
+    int degree;
+    size_t segment;
+} best_t;
+
+static void offer(best_t *best, uint64_t cost, crdma_alg_t alg, int degree, size_t segment)
+{
+    if (cost < best->cost) {
+        *best = (best_t) {cost, alg, degree, segment};
+    }
+}
+
+static uint64_t hop(const crdma_network_t *n, size_t m)
+{
+    return m >= n->rndv_min ? 2 * n->latency_ns : n->latency_ns;
+}
+
+static uint64_t messages(const crdma_network_t *n, size_t m)
+{
+    return m >= n->rndv_min ? 2 : m <= n->block_size ? 1 : (m + n->block_size - 1) / n->block_size;
+}
+
+static uint64_t port(const crdma_network_t *n, size_t m, uint64_t sharing)
+{
+    const uint64_t o = n->overhead_ns * sharing;
+    const uint64_t wire = (uint64_t) m * n->gap_ps / 1000, processor = o * (messages(n, m) - 1);
+
+    return o + (wire > processor ? wire : processor);
+}
+
+static uint64_t rounds(int ranks, int degree)
+{
+    uint64_t d = 0;
+
+    for (int64_t reach = 1; reach < ranks; reach *= degree + 1) {
+        ++d;
+    }
+    return d;
+}
+
+static uint64_t tree(const crdma_network_t *n, int ranks, int k, size_t m)
+{
+    return rounds(ranks, k) * (hop(n, m) + (uint64_t) k * port(n, m, 1));
+}
+
+static uint64_t exchange(const crdma_network_t *n, int ranks, int k, size_t m)
+{
+    return rounds(ranks, k) * (hop(n, m) + (uint64_t) k * port(n, m, n->sharing));
+}
+
+/* Every rank's part goes to everybody, or comes from everybody. */
+static uint64_t parts(const crdma_network_t *n, int ranks, int k, size_t m, uint64_t sharing)
+{
+    const size_t part = m / (size_t) (k + 1);
+    const uint64_t processor = n->overhead_ns * sharing * messages(n, part);
+
+    return rounds(ranks, k) * (hop(n, part) + (uint64_t) k * processor) + port(n, m, 1);
+}
+
+static uint64_t chain(const crdma_network_t *n, int ranks, int k, size_t m, size_t segment)
+{
+    const uint64_t one = port(n, segment, n->sharing);
+    const uint64_t count = (m + segment - 1) / segment, length = (uint64_t) ((ranks - 2) / k + 1);
+
+    return length * (hop(n, segment) + one) + (count - 1) * (uint64_t) k * one;
+}
+
+static uint64_t ring(const crdma_network_t *n, int ranks, size_t m)
+{
+    const size_t part = m / (size_t) ranks;
+
+    return 2 * (uint64_t) (ranks - 1) * (hop(n, part) + port(n, part, n->sharing));
+}
+
+/* A segment that needs a grant would stop the pipeline. */
+static void offer_chains(const crdma_network_t *n, int ranks, size_t m, best_t *best)
+{
+    for (size_t segment = n->block_size; segment < m && segment < n->rndv_min; segment *= 2) {
+        for (int k = 1; k <= 3 && k < ranks; ++k) {
+            offer(best, chain(n, ranks, k, m, segment), CRDMA_ALG_CHAIN, k, segment);
+        }
+    }
+}
+
+size_t crdma_network_rndv_min(const crdma_network_t *n, size_t least)
+{
+    /* Through blocks each byte costs its copies and its share of a message. */
+    const uint64_t byte_ps = COPY_PS + 1000 * n->overhead_ns * n->sharing / n->block_size;
+    const uint64_t worth = n->latency_ns * 1000 / byte_ps;
+
+    return worth < least ? least : (size_t) worth;
+}
+
+int crdma_network_blocks(const crdma_network_t *n, int least, int most)
+{
+    /* Credits come back in halves of a ring, a latency after the block was read: four times what
+     * is on the wire keeps the wire full. */
+    const uint64_t bytes = 4 * n->latency_ns * 1000 / (0 == n->gap_ps ? 1 : n->gap_ps);
+    int blocks = least;
+
+    while (blocks < most && (uint64_t) blocks * n->block_size < bytes) {
+        blocks *= 2;
+    }
+    return blocks;
+}
+
+void crdma_network_choose(const crdma_network_t *n, crdma_coll_t coll, int ranks, size_t bytes,
+                          bool ordered, crdma_alg_t *alg, int *degree, size_t *segment)
+{
+    best_t best = {.cost = UINT64_MAX, .alg = CRDMA_ALG_EXCHANGE, .degree = 1};
+
+    for (int d = 1, last = 0; 1 != last; ++d) {
+        int k = 1;
+
+        while (rounds(ranks, k) > (uint64_t) d && k < DEGREE_MAX) {
+            ++k;
+        }
+        if (k == last) {
+            continue; /* degree DEGREE_MAX again */
+        }
+        last = k;
+        switch (coll) {
+        case CRDMA_BCAST:
+            offer(&best, tree(n, ranks, k, bytes), CRDMA_ALG_TREE, k, 0);
+            offer(&best, parts(n, ranks, k, bytes, 1) + parts(n, ranks, k, bytes, n->sharing),
+                  CRDMA_ALG_SCATTER_ALLGATHER, k, 0);
+            break;
+        case CRDMA_REDUCE:
+            offer(&best, tree(n, ranks, k, bytes), CRDMA_ALG_TREE, k, 0);
+            offer(&best, parts(n, ranks, k, bytes, n->sharing) + parts(n, ranks, k, bytes, 1),
+                  CRDMA_ALG_RSAG, k, 0);
+            break;
+        case CRDMA_ALLREDUCE:
+            offer(&best, exchange(n, ranks, k, bytes), CRDMA_ALG_EXCHANGE, k, 0);
+            offer(&best, 2 * tree(n, ranks, k, bytes), CRDMA_ALG_TREE, k, 0);
+            offer(&best, 2 * parts(n, ranks, k, bytes, n->sharing), CRDMA_ALG_RSAG, k, 0);
+            break;
+        default:
+            offer(&best, exchange(n, ranks, k, 0), CRDMA_ALG_EXCHANGE, k, 0);
+            break;
+        }
+    }
+    if (CRDMA_BCAST == coll || CRDMA_REDUCE == coll) {
+        offer_chains(n, ranks, bytes, &best);
+    } else if (CRDMA_ALLREDUCE == coll && !ordered) {
+        offer(&best, ring(n, ranks, bytes), CRDMA_ALG_RING, 1, 0);
+    }
+    *alg = best.alg;
+    *degree = best.degree;
+    *segment = best.segment;
+}
