@@ -323,9 +323,10 @@ mpirun_environment()
 # default NAME=VALUE..: exports those that the caller has not set.
 default()
 {
-    local pair
+    local pair name
 
     for pair; do
-        [ -n "${!pair%%=*}" ] || export "${pair?}"
+        name=${pair%%=*}
+        [ -n "${!name:-}" ] || export "${pair?}"
     done
 }
