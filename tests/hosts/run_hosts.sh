@@ -39,6 +39,16 @@ transport_options()
     [ "$ranks" -eq 1 ] || transport_name="shm|ucp|shm+ucp"
 }
 
+# With several ranks per host the parameters choose what happens between hosts.
+adapt_rules()
+{
+    if [[ $1 == *x1@* ]]; then
+        cat
+    else
+        sed -E 's/ (algorithm|degree)=/ inter_\1=/'
+    fi
+}
+
 # Each host has a rank that used UCP; on hosts with several ranks one used shared memory. Ranks are placed
 # host by host.
 check_transports() # LOG TRANSPORT

@@ -6,6 +6,12 @@
 # What differs between one host and several (tests/hosts/run) are the functions before run_case; a script
 # replaces them after sourcing.
 
+# A filter for what trace_rules prints: TRANSPORT
+adapt_rules()
+{
+    cat
+}
+
 # The trace says more than trace_check knows of: prints what is wrong. LOG TRANSPORT
 check_transports()
 {
@@ -87,7 +93,8 @@ run_case()
         ;;
     esac
     if [ "$result" = ok ] && [ $kind = served ]; then
-        status=$(trace_check "$log" "$ranks" "$transport_name" "$(trace_rules "$variant" "$ranks")"
+        status=$(trace_check "$log" "$ranks" "$transport_name" \
+            "$(trace_rules "$variant" "$ranks" | adapt_rules "$transport")"
             check_transports "$log" "$transport")
     elif [ "$result" = ok ] && [ $kind = fatal ]; then
         mode=${program##* }
