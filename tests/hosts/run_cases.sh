@@ -58,13 +58,15 @@ cases_default()
         on plain "${count}x1@plain" default test_basic --quick
     done
     for variant in $algorithm_variants $protocol_variants; do
-        on_common "${places[v++ % 5]}@plain" "$variant"
+        on served "${places[v % 5]}@plain" "$variant" test_served
+        [ $((v % 2)) -eq 0 ] || on plain "${places[v % 5]}@plain" "$variant" test_random --quick
+        v=$((v + 1))
     done
     for program in test_ops test_userops test_datatypes test_bits test_comms test_threads; do
         on plain 4x2@plain default $program --quick
         on plain 7x1@plain default $program --quick
     done
-    for program in test_basic test_bits test_comms; do
+    for program in test_basic test_comms; do
         on plain 4x2@lossy default $program --quick
     done
     on_common 4x2@lossy default
