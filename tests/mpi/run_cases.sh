@@ -6,6 +6,7 @@
 #              served    plain, and the trace must show what the variant forces
 #              fatal     the job must abort with a message that names two ranks and both calls
 #              kill      the job must end in time and leave nothing in /dev/shm or its TMPDIR
+#              call      PROGRAM is a shell function; passes if it returns 0, 77 skips
 #   TRANSPORT  shm | posix (ucp, UCX_TLS=posix,self) | tcp (ucp, UCX_TLS=tcp,self) | stock
 #   VARIANT    a row of variant_parameters below
 #

@@ -13,6 +13,7 @@ MPIRUN=${MPIRUN:-mpirun}
 PYTHON=${PYTHON:-/usr/bin/python3}
 CORES=${CORES:-$(nproc)}
 LIMIT=${LIMIT:-120} # seconds per job
+mpirun_command=("$MPIRUN")
 
 first_folder_with()
 {
@@ -117,8 +118,8 @@ launch()
     return $status
 }
 
-# trace_check LOG RANKS TRANSPORT_NAME RULES: prints what is wrong with the trace, nothing if it is
-# as it should be. RULES as from trace_rules; "calls" lines of test_served say how many lines
+# trace_check LOG RANKS TRANSPORT_NAMES RULES: prints what is wrong with the trace, nothing if it is
+# as it should be. TRANSPORT_NAMES: one, or several between bars. RULES as from trace_rules; "calls" lines of test_served say how many lines
 # each rank owes.
 trace_check()
 {
@@ -148,8 +149,8 @@ trace_check()
             if (word[3] !~ "/" ranks "$") next
             ++lines[rank]
             padded = " " line " "
-            if (!index(padded, " transport=" transport " ") && !wrong_transport)
-                wrong_transport = line
+            way = line; sub(/.* transport=/, "", way); sub(/ .*/, "", way)
+            if (!index("|" transport "|", "|" way "|") && !wrong_transport) wrong_transport = line
             for (r = 1; r <= nrules; ++r) {
                 if (coll[r] != "*" && coll[r] != call[1] || bytes < least[r]) continue
                 if (index(padded, " " text[r] " ")) {
