@@ -31,7 +31,11 @@ AC_DEFUN([CRDMA_UCX],
 
 AC_DEFUN([CRDMA_VERBS],
     [CRDMA_OPTIONAL([VERBS], [verbs], [libibverbs], [1.11], [libibverbs-dev],
-        [queue pairs of our own between hosts])])
+        [queue pairs of our own between hosts; needs UCX too])
+    AM_CONDITIONAL([HAVE_VERBS_TRANSPORT],
+        [test $crdma_have_verbs = yes && test $crdma_have_ucx = yes])
+    AS_IF([test $crdma_have_verbs = yes && test $crdma_have_ucx != yes],
+        [crdma_verbs="$crdma_verbs, not used without UCX"])])
 
 AC_DEFUN([CRDMA_HWLOC],
     [CRDMA_OPTIONAL([HWLOC], [hwloc], [hwloc], [2.0], [libhwloc-dev],

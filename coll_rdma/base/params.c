@@ -14,6 +14,7 @@ crdma_params_t crdma_params = {
     .verbs_retry_count = 7,
     .verbs_signal = 32,
     .verbs_inline = 220,
+    .verbs_cache = (size_t) 1 << 30,
 };
 
 const char *crdma_params_check(const crdma_params_t *p)

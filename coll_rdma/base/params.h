@@ -46,8 +46,9 @@ typedef struct crdma_params {
     int verbs_path_mtu;      /* bytes; 0: the port's active MTU */
     int verbs_timeout;       /* exponent: 4.096 us * 2^timeout until a packet is sent again */
     int verbs_retry_count;   /* 0 .. 7 */
-    int verbs_signal;        /* one work request in so many asks for a completion */
+    int verbs_signal;        /* one copied work request in so many asks for a completion */
     size_t verbs_inline;     /* largest payload (bytes) that is copied into the work request */
+    size_t verbs_cache;      /* bytes of user buffers that stay registered for later calls */
 } crdma_params_t;
 
 extern crdma_params_t crdma_params;

@@ -74,7 +74,8 @@ static const int_param_t int_params[] = {
     {"verbs_retry_count", &P.verbs_retry_count, 5,
      "How often a packet is sent again before the queue pair fails, 0 .. 7"},
     {"verbs_signal", &P.verbs_signal, 6,
-     "One work request in so many asks the device for a completion, 1 .. 256"},
+     "Of the work requests that carry their payload (verbs_inline) one in so many asks the device for a "
+     "completion, 1 .. 256"},
     {"ranks_per_host", &coll_rdma_ranks_per_host, 9,
      "For tests: treat every so many consecutive ranks as a host of their own; 0: real hosts"},
 };
@@ -94,6 +95,8 @@ static const size_param_t size_params[] = {
      "Bandwidth (MB/s) of a host's port, by which algorithms are chosen; 0: measure at set-up"},
     {"verbs_inline", &P.verbs_inline, 5,
      "Largest payload (bytes) that is copied into its work request, as far as the device allows"},
+    {"verbs_cache", &P.verbs_cache, 5,
+     "User buffers (bytes) that stay registered with the device for later calls; 0: none"},
     {"sequence_start", &P.sequence_start, 9,
      "For tests: sequence number of the first message between two ranks"},
 };

@@ -95,14 +95,44 @@ static struct crdma_slab_bin *find_bin(crdma_slab_t *slab, size_t size)
     return NULL;
 }
 
+static crdma_status_t grow_to(crdma_slab_t *slab, size_t upto)
+{
+    crdma_status_t status = CRDMA_OK;
+
+    if (upto > slab->grown && NULL != slab->grow) {
+        status = slab->grow(slab, upto);
+        if (CRDMA_OK == status) {
+            slab->grown = upto;
+        }
+    }
+    return status;
+}
+
+crdma_status_t crdma_slab_set_grow(crdma_slab_t *slab, crdma_slab_grow_t grow)
+{
+    crdma_status_t status;
+
+    pthread_mutex_lock(&slab->lock);
+    slab->grow = grow;
+    slab->grown = 0;
+    status = grow_to(slab, slab->top > PAGE + slab->reserved ? slab->top : PAGE + slab->reserved);
+    if (CRDMA_OK != status) {
+        slab->grow = NULL;
+    }
+    pthread_mutex_unlock(&slab->lock);
+    return status;
+}
+
 crdma_status_t crdma_slab_reserve(crdma_slab_t *slab, size_t size)
 {
     crdma_status_t status = CRDMA_ERR_NOMEM;
 
     pthread_mutex_lock(&slab->lock);
     if (size <= slab->size - PAGE && slab->reserved <= slab->size - PAGE - size) {
-        slab->reserved += size;
-        status = CRDMA_OK;
+        status = grow_to(slab, PAGE + slab->reserved + size);
+        if (CRDMA_OK == status) {
+            slab->reserved += size;
+        }
     }
     pthread_mutex_unlock(&slab->lock);
     return status;
@@ -127,9 +157,12 @@ crdma_status_t crdma_slab_alloc(crdma_slab_t *slab, size_t size, crdma_addr_t *a
     if (NULL != bin && 0 < bin->nitems) {
         *addr = bin->items[--bin->nitems];
     } else if (size <= slab->size - slab->top) {
-        *addr = slab->top;
-        slab->top += size;
-        is_fresh = true;
+        status = grow_to(slab, slab->top + size);
+        if (CRDMA_OK == status) {
+            *addr = slab->top;
+            slab->top += size;
+            is_fresh = true;
+        }
     } else {
         status = CRDMA_ERR_NOMEM;
     }

@@ -6,6 +6,9 @@
  *
  * Pages are committed when first touched, so a large limit costs address space only.
  * Blocks are recycled by exact size; a recycled block keeps its old contents.
+ *
+ * Page 0 is never handed out. It holds the header below; the rest of it is the transports': what
+ * they tell each other about the slab.
  */
 #ifndef CRDMA_MEMORY_SLAB_H
 #define CRDMA_MEMORY_SLAB_H
@@ -28,6 +31,10 @@ typedef struct crdma_slab_header {
 
 typedef struct crdma_slab crdma_slab_t;
 
+/* Make [0, upto) of the slab reachable for others, in whatever way a transport does that. Called
+ * with the slab's lock held, so it must not call the slab; CRDMA_ERR_NOMEM if it cannot. */
+typedef crdma_status_t (*crdma_slab_grow_t)(crdma_slab_t *slab, size_t upto);
+
 struct crdma_slab {
     char *base;
     size_t size; /* limit, bytes */
@@ -36,6 +43,8 @@ struct crdma_slab {
     size_t top;         /* bytes handed out so far, recycled ones included */
     size_t in_use;      /* bytes in live blocks */
     size_t reserved;    /* bytes promised to communicators */
+    size_t grown;       /* bytes for which `grow` has succeeded */
+    crdma_slab_grow_t grow; /* NULL: nothing to do */
     pthread_mutex_t lock;
     struct crdma_slab_bin *bins;
     int nbins;
@@ -50,6 +59,10 @@ static inline size_t crdma_slab_block_size(size_t size)
 {
     return (size + 4095) & ~(size_t) 4095;
 }
+
+/* From now on memory is promised and handed out only if `grow` succeeds for it; it is called at once for
+ * what has been so far, and its failure is returned (then nothing has changed). NULL: no more. */
+crdma_status_t crdma_slab_set_grow(crdma_slab_t *slab, crdma_slab_grow_t grow);
 
 /* Promise `size` bytes to a communicator, so that its later allocations do not fail on some ranks
  * only; CRDMA_ERR_NOMEM if the limit would be exceeded. Undo with crdma_slab_unreserve. */

@@ -60,6 +60,14 @@ static crdma_status_t open_context(crdma_ucp_state_t *s)
     if (UCS_OK != status) {
         return report("its configuration", status);
     }
+    if (s->wire) {
+        char tls[16];
+
+        crdma_ucp_option_get(config, "TLS", tls, sizeof(tls));
+        if (0 == strcmp(tls, "all")) { /* the default: the user has no wish */
+            (void)crdma_ucp_option_set(config, "TLS", "tcp,self");
+        }
+    }
     rc = crdma_ucp_order_configure(config, major, minor, &s->order);
     if (CRDMA_OK == rc) {
         status = ucp_init(&params, config, &s->context);
@@ -82,12 +90,19 @@ static crdma_status_t open_worker(crdma_ucp_state_t *s)
                                                     UCP_AM_HANDLER_PARAM_FIELD_CB,
                                       .id = CRDMA_UCP_MESSAGE_ID,
                                       .cb = crdma_ucp_message_receive};
+    ucp_am_handler_param_t note_handler = {.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID |
+                                                         UCP_AM_HANDLER_PARAM_FIELD_CB,
+                                           .id = CRDMA_UCP_NOTE_ID,
+                                           .cb = crdma_ucp_note_receive};
     ucs_status_t status = ucp_worker_create(s->context, &params, &s->worker);
 
     if (UCS_OK != status) {
         return report("its worker", status);
     }
     status = ucp_worker_set_am_recv_handler(s->worker, &handler);
+    if (UCS_OK == status) {
+        status = ucp_worker_set_am_recv_handler(s->worker, &note_handler);
+    }
     if (UCS_OK != status) {
         ucp_worker_destroy(s->worker);
         return report("its active messages", status);
@@ -108,21 +123,24 @@ static crdma_status_t register_slab(crdma_ucp_state_t *s)
     return UCS_OK == status ? CRDMA_OK : report("registering the preregistered memory", status);
 }
 
+/* Without the key if the slab is not registered. */
 static crdma_status_t make_card(crdma_ucp_state_t *s)
 {
     crdma_status_t rc = CRDMA_ERR_NOMEM;
     crdma_ucp_card_t card = {.magic = CRDMA_UCP_CARD_MAGIC};
     crdma_shm_card_t here;
     ucp_address_t *address;
-    size_t address_length, key_length;
+    size_t address_length, key_length = 0;
+    void *key = NULL, *made;
     ucs_status_t status;
-    void *key;
 
     status = ucp_worker_get_address(s->worker, &address, &address_length);
     if (UCS_OK != status) {
         return report("its address", status);
     }
-    status = ucp_rkey_pack(s->context, s->slab_memory, &key, &key_length);
+    if (!s->wire) {
+        status = ucp_rkey_pack(s->context, s->slab_memory, &key, &key_length);
+    }
     if (UCS_OK != status) {
         rc = report("the key of the preregistered memory", status);
         goto release_address;
@@ -136,25 +154,33 @@ static crdma_status_t make_card(crdma_ucp_state_t *s)
     card.address_length = (uint32_t)address_length;
     card.key_length = (uint32_t)key_length;
 
-    s->card_length = sizeof(card) + address_length + key_length;
-    s->card = malloc(s->card_length);
-    if (NULL != s->card) {
-        memcpy(s->card, &card, sizeof(card));
-        memcpy((char *)s->card + sizeof(card), address, address_length);
-        memcpy((char *)s->card + sizeof(card) + address_length, key, key_length);
+    made = malloc(sizeof(card) + address_length + key_length);
+    if (NULL != made) {
+        memcpy(made, &card, sizeof(card));
+        memcpy((char *)made + sizeof(card), address, address_length);
+        if (NULL != key) {
+            memcpy((char *)made + sizeof(card) + address_length, key, key_length);
+        }
+        free(s->card);
+        s->card = made;
+        s->card_length = sizeof(card) + address_length + key_length;
         rc = CRDMA_OK;
     }
-    ucp_rkey_buffer_release(key);
+    if (NULL != key) {
+        ucp_rkey_buffer_release(key);
+    }
 release_address:
     ucp_worker_release_address(s->worker, address);
     return rc;
 }
 
-static crdma_status_t open_locked(crdma_ucp_state_t *s, crdma_slab_t *slab)
+static crdma_status_t open_locked(crdma_ucp_state_t *s, crdma_slab_t *slab, bool wire)
 {
     crdma_status_t rc;
 
     s->slab = slab;
+    s->wire = wire;
+    s->notes = NULL;
     s->todo_first = NULL;
     s->todo_last = &s->todo_first;
     s->reap = false;
@@ -168,7 +194,7 @@ static crdma_status_t open_locked(crdma_ucp_state_t *s, crdma_slab_t *slab)
     if (CRDMA_OK != rc) {
         goto cleanup_context;
     }
-    rc = register_slab(s);
+    rc = s->wire ? CRDMA_OK : register_slab(s);
     if (CRDMA_OK != rc) {
         goto destroy_worker;
     }
@@ -177,28 +203,17 @@ static crdma_status_t open_locked(crdma_ucp_state_t *s, crdma_slab_t *slab)
         goto unmap;
     }
     s->open = true;
-    crdma_log(CRDMA_LOG_SETUP, "%s", s->description);
+    crdma_log(CRDMA_LOG_SETUP, "%s%s", s->description, wire ? ", for notes only" : "");
     return CRDMA_OK;
 
 unmap:
-    (void)ucp_mem_unmap(s->context, s->slab_memory);
+    if (!s->wire) {
+        (void)ucp_mem_unmap(s->context, s->slab_memory);
+    }
 destroy_worker:
     ucp_worker_destroy(s->worker);
 cleanup_context:
     ucp_cleanup(s->context);
-    return rc;
-}
-
-crdma_status_t crdma_ucp_open(crdma_slab_t *slab)
-{
-    crdma_ucp_state_t *s = &crdma_ucp_state;
-    crdma_status_t rc = CRDMA_OK;
-
-    pthread_mutex_lock(&s->lock);
-    if (!s->open) {
-        rc = open_locked(s, slab);
-    }
-    pthread_mutex_unlock(&s->lock);
     return rc;
 }
 
@@ -262,22 +277,76 @@ static void drain(crdma_ucp_state_t *s)
     }
 }
 
+static void close_locked(crdma_ucp_state_t *s)
+{
+    drain(s);
+    crdma_ucp_endpoints_close();
+    crdma_ucp_exposures_release();
+    crdma_ucp_notes_release();
+    if (!s->wire) {
+        (void)ucp_mem_unmap(s->context, s->slab_memory);
+    }
+    ucp_worker_destroy(s->worker);
+    ucp_cleanup(s->context);
+    crdma_ucp_ops_release();
+    free(s->card);
+    s->card = NULL;
+    s->open = false;
+}
+
+/* Opened for notes, and now wanted whole. While nobody is attached it starts anew, with all the
+ * transports that UCX has; else the connections must stay, and so must their transports. */
+static crdma_status_t upgrade(crdma_ucp_state_t *s, crdma_slab_t *slab)
+{
+    crdma_status_t rc;
+
+    if (NULL == s->endpoints) {
+        close_locked(s);
+        return open_locked(s, slab, false);
+    }
+    rc = register_slab(s);
+    if (CRDMA_OK == rc) {
+        s->wire = false;
+        rc = make_card(s);
+    }
+    return rc;
+}
+
+crdma_status_t crdma_ucp_open(crdma_slab_t *slab)
+{
+    crdma_ucp_state_t *s = &crdma_ucp_state;
+    crdma_status_t rc = CRDMA_OK;
+
+    pthread_mutex_lock(&s->lock);
+    if (!s->open) {
+        rc = open_locked(s, slab, false);
+    } else if (s->wire) {
+        rc = upgrade(s, slab);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+crdma_status_t crdma_ucp_open_wire(crdma_slab_t *slab)
+{
+    crdma_ucp_state_t *s = &crdma_ucp_state;
+    crdma_status_t rc = CRDMA_OK;
+
+    pthread_mutex_lock(&s->lock);
+    if (!s->open) {
+        rc = open_locked(s, slab, true);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
 void crdma_ucp_close(void)
 {
     crdma_ucp_state_t *s = &crdma_ucp_state;
 
     pthread_mutex_lock(&s->lock);
     if (s->open) {
-        drain(s);
-        crdma_ucp_endpoints_close();
-        crdma_ucp_exposures_release();
-        (void)ucp_mem_unmap(s->context, s->slab_memory);
-        ucp_worker_destroy(s->worker);
-        ucp_cleanup(s->context);
-        crdma_ucp_ops_release();
-        free(s->card);
-        s->card = NULL;
-        s->open = false;
+        close_locked(s);
     }
     pthread_mutex_unlock(&s->lock);
 }

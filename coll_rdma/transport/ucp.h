@@ -30,6 +30,11 @@ extern crdma_ucp_order_t crdma_ucp_force_order;
  * stderr says why. The slab must outlive crdma_ucp_close. */
 crdma_status_t crdma_ucp_open(crdma_slab_t *slab);
 
+/* Open UCX for notes only, if it is not open: the slab is not registered (which may pin it), and
+ * unless the user has chosen transports UCX uses tcp, which is there everywhere, costs little, and
+ * notices at once when a peer is gone. crdma_ucp_open may follow. */
+crdma_status_t crdma_ucp_open_wire(crdma_slab_t *slab);
+
 /* Drain what was put, for a bounded time (about two seconds if peers are dead or stuck), and
  * give everything back. Peers that are still attached become unusable. */
 void crdma_ucp_close(void);
@@ -45,6 +50,13 @@ void crdma_ucp_detach(crdma_peer_t *peer);
 /* False once the peer is known to be gone: UCX reported it, or its process on this host has
  * ended. What was pending towards it has then failed with CRDMA_ERR_PEER. Costs a system call. */
 bool crdma_ucp_alive(const crdma_peer_t *peer);
+
+/* Notes: up to CRDMA_UCP_NOTE_MAX bytes to a peer that crdma_ucp_attach has attached. They are sent
+ * and arrive while somebody calls progress, in any order. take: one that has arrived; its length,
+ * or 0. There is one taker. */
+#define CRDMA_UCP_NOTE_MAX 512
+crdma_status_t crdma_ucp_note_send(crdma_peer_t *peer, const void *bytes, size_t len);
+size_t crdma_ucp_note_take(void *bytes, size_t room);
 
 /* The operations, see transport.h. NULL in a build without UCX. */
 const crdma_transport_t *crdma_ucp_transport(void);

@@ -111,6 +111,9 @@ crdma_status_t crdma_ucp_connect(crdma_ucp_endpoint_t *e)
     if (CRDMA_OK != rc) {
         return rc;
     }
+    if (0 == e->key_length) {
+        return CRDMA_OK; /* for notes only */
+    }
     status = ucp_ep_rkey_unpack(e->ep, e->bytes + e->address_length, &e->slab_rkey);
     if (UCS_OK != status) {
         crdma_log(CRDMA_LOG_ERROR, "UCX cannot use a peer's key: %s", ucs_status_string(status));
@@ -246,7 +249,11 @@ crdma_status_t crdma_ucp_attach(crdma_peer_t *peer, const void *bytes, size_t le
         rc = CRDMA_ERR_TRANSPORT;
         goto unlock;
     }
-    for (e = s->endpoints; NULL != e && e->cookie != card.cookie; e = e->next) {
+    /* One endpoint for a card with a key, and one for a card without: notes only. */
+    for (e = s->endpoints;
+         NULL != e &&
+         (e->cookie != card.cookie || (0 == e->key_length) != (0 == card.key_length));
+         e = e->next) {
     }
     if (NULL == e) {
         e = calloc(1, sizeof(*e) + extra);

@@ -5,6 +5,7 @@
  *   ucp_endpoint.c  one peer process: connection on demand, keys, failure
  *   ucp_op.c        records of what is under way, and the pieces of operations
  *   ucp_message.c   puts as active messages; exposed user buffers
+ *   ucp_note.c      a few bytes to a peer, for another transport
  *   ucp_ops.c       put, get, progress
  *   ucp_order.c     which UCX version gets which ordering of payload and flag
  *
@@ -28,6 +29,7 @@
 typedef struct crdma_ucp_endpoint crdma_ucp_endpoint_t;
 typedef struct crdma_ucp_op crdma_ucp_op_t;
 typedef struct crdma_ucp_exposure crdma_ucp_exposure_t;
+typedef struct crdma_ucp_note crdma_ucp_note_t;
 
 /* An unpacked key, see the note on caching in ucp_endpoint.c. */
 typedef struct crdma_ucp_rkey {
@@ -86,6 +88,7 @@ struct crdma_ucp_op {
 typedef struct crdma_ucp_state {
     pthread_mutex_t lock;
     bool open;
+    bool wire; /* opened for notes only: the slab is not registered */
     crdma_slab_t *slab;
     ucp_context_h context;
     ucp_worker_h worker;
@@ -101,10 +104,15 @@ typedef struct crdma_ucp_state {
     crdma_ucp_op_t *todo_first, **todo_last;
     struct landing *landings;        /* long messages to be fetched */
     crdma_ucp_exposure_t *exposures; /* user buffers that peers may write to */
+    crdma_ucp_note_t *notes;         /* received, oldest first */
     bool reap;                       /* some endpoint failed and wants closing */
 } crdma_ucp_state_t;
 
 extern crdma_ucp_state_t crdma_ucp_state;
+
+/* ucp_order.c: options of UCX. The value as read from its file and the environment; set one. */
+void crdma_ucp_option_get(const ucp_config_t *config, const char *name, char *value, size_t size);
+bool crdma_ucp_option_set(ucp_config_t *config, const char *name, const char *value);
 
 /* ucp_order.c: set the configuration for this version and decide the order of puts. */
 crdma_status_t crdma_ucp_order_configure(ucp_config_t *config, unsigned major, unsigned minor,
@@ -156,7 +164,12 @@ crdma_status_t crdma_ucp_expose(void *address, size_t len, crdma_exposed_t *expo
 void crdma_ucp_conceal(void *handle);
 void crdma_ucp_exposures_release(void);
 
-enum { CRDMA_UCP_MESSAGE_ID = 1 };
+/* ucp_note.c */
+ucs_status_t crdma_ucp_note_receive(void *arg, const void *header, size_t header_length, void *data,
+                                    size_t length, const ucp_am_recv_param_t *param);
+void crdma_ucp_notes_release(void);
+
+enum { CRDMA_UCP_MESSAGE_ID = 1, CRDMA_UCP_NOTE_ID = 2 };
 
 /* A word of every slab that nobody reads (page 0 is never handed out): target of the last put
  * of a drain, whose acknowledgement shows that earlier messages were handled. */

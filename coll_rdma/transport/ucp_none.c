@@ -11,6 +11,11 @@ crdma_status_t crdma_ucp_open(crdma_slab_t *slab)
     return CRDMA_ERR_UNSUPPORTED;
 }
 
+crdma_status_t crdma_ucp_open_wire(crdma_slab_t *slab)
+{
+    return crdma_ucp_open(slab);
+}
+
 void crdma_ucp_close(void)
 {
 }
@@ -39,6 +44,21 @@ bool crdma_ucp_alive(const crdma_peer_t *peer)
 {
     (void)peer;
     return false;
+}
+
+crdma_status_t crdma_ucp_note_send(crdma_peer_t *peer, const void *bytes, size_t len)
+{
+    (void)peer;
+    (void)bytes;
+    (void)len;
+    return CRDMA_ERR_UNSUPPORTED;
+}
+
+size_t crdma_ucp_note_take(void *bytes, size_t room)
+{
+    (void)bytes;
+    (void)room;
+    return 0;
 }
 
 const crdma_transport_t *crdma_ucp_transport(void)

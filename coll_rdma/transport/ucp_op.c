@@ -255,7 +255,7 @@ void crdma_ucp_drain(crdma_ucp_endpoint_t *e, crdma_tx_t *tx)
     if (NULL == op) {
         return;
     }
-    if (e->messages) {
+    if (e->messages && NULL != e->slab_rkey) {
         rc = crdma_ucp_issue_payload(op, &zero, e->base + CRDMA_UCP_SCRATCH, e->slab_rkey,
                                      sizeof(zero));
         e->messages = false;

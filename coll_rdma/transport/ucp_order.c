@@ -70,7 +70,7 @@ static const struct version_row *find_row(unsigned major, unsigned minor)
 }
 
 /* The value of an option as UCX has read it from its file and the environment. */
-static void config_value(const ucp_config_t *config, const char *name, char *value, size_t size)
+void crdma_ucp_option_get(const ucp_config_t *config, const char *name, char *value, size_t size)
 {
     char *text = NULL, *line, *rest;
     size_t length = 0;
@@ -94,7 +94,7 @@ static void config_value(const ucp_config_t *config, const char *name, char *val
     free(text);
 }
 
-static bool set_option(ucp_config_t *config, const char *name, const char *value)
+bool crdma_ucp_option_set(ucp_config_t *config, const char *name, const char *value)
 {
     ucs_status_t status = ucp_config_modify(config, name, value);
 
@@ -133,10 +133,10 @@ static void allow_shared_memory(ucp_config_t *config)
 {
     char list[512];
 
-    config_value(config, "TLS", list, sizeof(list));
+    crdma_ucp_option_get(config, "TLS", list, sizeof(list));
     if (transport_listed(list, "posix") || transport_listed(list, "sysv") ||
         transport_listed(list, "xpmem")) {
-        (void)set_option(config, "MM_ERROR_HANDLING", "y");
+        (void)crdma_ucp_option_set(config, "MM_ERROR_HANDLING", "y");
     }
 }
 
@@ -153,9 +153,9 @@ crdma_status_t crdma_ucp_order_configure(ucp_config_t *config, unsigned major, u
         return CRDMA_ERR_UNSUPPORTED;
     }
     if (!asked && row->usual != row->wanted) {
-        (void)set_option(config, "PROTO_ENABLE", V1 == row->wanted ? "n" : "y");
+        (void)crdma_ucp_option_set(config, "PROTO_ENABLE", V1 == row->wanted ? "n" : "y");
     }
-    config_value(config, "PROTO_ENABLE", value, sizeof(value));
+    crdma_ucp_option_get(config, "PROTO_ENABLE", value, sizeof(value));
     protocols = 0 == strcasecmp(value, "n") || 0 == strcasecmp(value, "no") ||
                         0 == strcmp(value, "0") || 0 == strcasecmp(value, "off")
                     ? V1
@@ -171,7 +171,7 @@ crdma_status_t crdma_ucp_order_configure(ucp_config_t *config, unsigned major, u
     if (NULL != row->fence_mode[protocols]) {
         const char *mode = CRDMA_UCP_ORDER_EP_BASED == *order ? "ep_based" : "weak";
 
-        if (!set_option(config, "FENCE_MODE", mode)) {
+        if (!crdma_ucp_option_set(config, "FENCE_MODE", mode)) {
             *order = CRDMA_UCP_ORDER_FLUSH;
         }
     }

@@ -3,6 +3,7 @@
  *
  *   blocks    alignment, recycling by size, fresh or not, limit, accounting
  *   promises  reserve and unreserve
+ *   growth    memory is promised and handed out only as far as it could be made reachable
  *   threads   several threads allocate and free: blocks never overlap, nothing is lost
  *   nameless  nothing in /dev/shm, also after a kill
  *   attach    through the card: both see each other's stores, copy with the kernel's help; a wrong
@@ -132,6 +133,49 @@ static void *churn(void *argument)
     }
     return NULL;
 }
+
+static size_t reachable, reachable_max;
+
+static crdma_status_t grow(crdma_slab_t *slab, size_t upto)
+{
+    ck_assert_ptr_nonnull(slab);
+    if (upto > reachable_max) {
+        return CRDMA_ERR_NOMEM;
+    }
+    ck_assert_uint_gt(upto, reachable); /* never asked twice */
+    reachable = upto;
+    return CRDMA_OK;
+}
+
+START_TEST(growth)
+{
+    crdma_slab_t *slab;
+    crdma_addr_t a, b;
+
+    ck_assert_int_eq(CRDMA_OK, crdma_slab_create(MIB, &slab));
+    ck_assert_int_eq(CRDMA_OK, crdma_slab_alloc(slab, 8192, &a, NULL));
+    reachable_max = 4096;
+    ck_assert_int_eq(CRDMA_ERR_NOMEM, crdma_slab_set_grow(slab, grow));
+    ck_assert_int_eq(CRDMA_OK, crdma_slab_alloc(slab, 8192, &b, NULL)); /* as before */
+    reachable_max = 65536;
+    ck_assert_int_eq(CRDMA_OK, crdma_slab_set_grow(slab, grow));
+    ck_assert_uint_ge(reachable, b + 8192);
+
+    ck_assert_int_eq(CRDMA_OK, crdma_slab_reserve(slab, 40960));
+    ck_assert_uint_ge(reachable, 40960);
+    ck_assert_int_eq(CRDMA_ERR_NOMEM, crdma_slab_reserve(slab, 40960));
+    ck_assert_uint_eq(40960, slab->reserved);
+    ck_assert_int_eq(CRDMA_OK, crdma_slab_alloc(slab, 32768, &a, NULL));
+    ck_assert_uint_ge(reachable, a + 32768);
+    ck_assert_int_eq(CRDMA_ERR_NOMEM, crdma_slab_alloc(slab, 32768, &b, NULL));
+    crdma_slab_free(slab, a, 32768);
+    ck_assert_int_eq(CRDMA_OK, crdma_slab_alloc(slab, 32768, &b, NULL)); /* recycled */
+    ck_assert_uint_eq(a, b);
+    ck_assert_int_eq(CRDMA_OK, crdma_slab_set_grow(slab, NULL));
+    ck_assert_int_eq(CRDMA_OK, crdma_slab_alloc(slab, 65536, &b, NULL));
+    crdma_slab_destroy(slab);
+}
+END_TEST
 
 START_TEST(threads)
 {
@@ -313,6 +357,7 @@ static Suite *slab_suite(void)
     tcase_add_test(tcase, blocks);
     tcase_add_test(tcase, limit);
     tcase_add_test(tcase, promises);
+    tcase_add_test(tcase, growth);
     tcase_add_test(tcase, threads);
     tcase_add_test(tcase, nameless);
     tcase_add_test(tcase, attach);

@@ -1,0 +1,726 @@
+/*
+ * The verbs transport between processes of this host, without MPI: wherever there is an active
+ * InfiniBand or RoCE port, soft-RoCE included; else exit status 77. With two ports the ranks use
+ * different ones.
+ *
+ * CRDMA_TEST_VERBS_PUTS in the environment: flagged puts per hunt.
+ *
+ * What the tests would catch:
+ *   hunt        a flag seen before the whole payload; that it would see it is shown by the broken order
+ *   flood       more puts than the send queue holds; lost or reordered ones
+ *   bulk        get, get_user, put_user_flagged; buffers that were freed and exposed again
+ *   chunks      memory of the slab that was registered after the peers connected; writes across the
+ *               border of two chunks; all of the slab being pinned
+ *   storm       connections made from both sides at once
+ *   threads     entry points called by several threads at once
+ *   forked      a fork of the application with work under way
+ *   killed      a peer killed with work under way, or silently: errors instead of a hang
+ *   leaving     closing with traffic under way: nothing is lost, nobody waits
+ *   refused     wrong device, too little locked memory: one line that says so
+ */
+#define _GNU_SOURCE
+#include <check.h>
+#include <grp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "coll_rdma/base/params.h"
+#include "coll_rdma/transport/ucp.h"
+#include "tests/unit/verbs_ranks.h"
+
+enum { BULK = 1 << 20 /* bytes */ };
+
+static long hunt_puts = 2000;
+
+/* ---- hunt: whoever sees the flag must see the payload ------------------------------------- */
+
+static const size_t hunt_sizes[] = {8,    64,   120,  216,  224,   512,   1024,  2048, 4096,
+                                    4104, 8000, 8192, 8200, 12288, 16392, 32768, 65536};
+
+static size_t hunt_size(uint64_t seq)
+{
+    return hunt_sizes[0 == seq % 16 ? (seq / 16) % 17 : seq % 13];
+}
+
+static void hunt_send(void)
+{
+    static crdma_tx_t tx[RING];
+    uint64_t *source[RING];
+    crdma_addr_t shadow;
+
+    /* one half of the sources in the slab, one half not */
+    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, RING * SLOT, &shadow, NULL));
+    for (size_t i = 0; i < RING; ++i) {
+        source[i] = 0 == i % 2 ? malloc(SLOT) : crdma_slab_at(slab, shadow + i * SLOT);
+    }
+    for (uint64_t seq = 1; seq <= (uint64_t)hunt_puts; ++seq) {
+        const size_t slot = seq % RING, size = hunt_size(seq);
+        /* how far the sender runs ahead varies, so that queues are full and empty in turn */
+        const uint64_t ahead = 0 == (seq >> 8) % 2 ? RING : 1;
+
+        while (read_word(acks) + ahead < seq) {
+            poll_once();
+        }
+        finish(&tx[slot]);
+        fill(source[slot], size, seq);
+        REQUIRE(CRDMA_OK == verbs()->put_flagged(&peer, source[slot], ring + slot * SLOT, size,
+                                                 &seq, flags + slot * 64, &tx[slot]));
+    }
+    for (int slot = 0; slot < RING; ++slot) {
+        finish(&tx[slot]);
+    }
+    while (read_word(acks) < (uint64_t)hunt_puts) {
+        poll_once();
+    }
+}
+
+static long hunt_receive(void)
+{
+    static uint64_t ack;
+    crdma_tx_t tx = {0};
+    long torn = 0;
+
+    for (uint64_t seq = 1; seq <= (uint64_t)hunt_puts; ++seq) {
+        const size_t slot = seq % RING;
+
+        while (seq != read_word(flags + slot * 64)) {
+            poll_once();
+        }
+        if (!intact(crdma_slab_at(slab, ring + slot * SLOT), hunt_size(seq), seq)) {
+            ++torn;
+            /* let it arrive, so that the count goes on with a known state */
+            while (!intact(crdma_slab_at(slab, ring + slot * SLOT), hunt_size(seq), seq)) {
+                poll_once();
+            }
+        }
+        finish(&tx);
+        ack = seq;
+        REQUIRE(CRDMA_OK == verbs()->put(&peer, &ack, acks, sizeof(ack), &tx));
+    }
+    finish(&tx);
+    return torn;
+}
+
+static void run_hunt(void)
+{
+    if (0 == me) {
+        hunt_send();
+    } else {
+        ranks_shared->note[0] = hunt_receive();
+    }
+    barrier();
+}
+
+START_TEST(hunt)
+{
+    static const struct {
+        size_t inline_max;
+        int signal;
+    } cases[] = {{220, 32}, {0, 1}, {220, 256}, {64, 7}};
+
+    crdma_params.verbs_inline = cases[_i].inline_max;
+    crdma_params.verbs_signal = cases[_i].signal;
+    ck_assert(ranks_run(2, -1, run_hunt));
+    ck_assert_int_eq(0, ranks_shared->note[0]);
+}
+END_TEST
+
+START_TEST(hunt_reversed)
+{
+    crdma_verbs_force_order = CRDMA_VERBS_ORDER_REVERSED;
+    ck_assert(ranks_run(2, -1, run_hunt));
+    ck_assert_int_lt(0, ranks_shared->note[0]);
+}
+END_TEST
+
+/* ---- flood -------------------------------------------------------------------------------- */
+
+static void run_flood(void)
+{
+    enum { MANY = 3000, STRIDE = 136 };
+    static uint64_t source[MANY], back[MANY];
+    crdma_tx_t tx = {0};
+
+    for (uint64_t i = 0; i < MANY; ++i) { /* both sides; without waiting for anything */
+        source[i] = pattern(77 + (uint64_t)me, i);
+        REQUIRE(CRDMA_OK == verbs()->put(&peer, &source[i], ring + i * STRIDE, 8, &tx));
+    }
+    for (uint64_t i = 1; i <= MANY; ++i) {
+        REQUIRE(CRDMA_OK == verbs()->put_flagged(&peer, NULL, 0, 0, &i, flags, &tx));
+    }
+    for (uint64_t i = 0; i < MANY; ++i) {
+        REQUIRE(CRDMA_OK == verbs()->get(&peer, &back[i], ring + i * STRIDE, 8, &tx));
+    }
+    finish(&tx);
+    for (uint64_t i = 0; i < MANY; ++i) {
+        REQUIRE(source[i] == back[i]); /* reads come after the writes before them */
+    }
+    for (uint64_t seen = 0; MANY != seen;) {
+        const uint64_t word = read_word(flags);
+
+        REQUIRE(word >= seen); /* flags stay in order */
+        seen = word;
+        poll_once();
+    }
+    barrier();
+}
+
+START_TEST(flood)
+{
+    crdma_params.verbs_inline = 0 == _i ? 220 : 0;
+    ck_assert(ranks_run(2, -1, run_flood));
+}
+END_TEST
+
+/* ---- bulk --------------------------------------------------------------------------------- */
+
+/* One rendezvous of `size` bytes each way; rank 1 owns the buffer, which is fresh every time. */
+static void bulk_exchange(size_t size, uint64_t round)
+{
+    uint64_t *buffer = malloc(size + 64);
+    crdma_tx_t tx = {0};
+    void *handle;
+
+    REQUIRE(NULL != buffer);
+    if (1 == me) {
+        fill(buffer, size, round);
+        expose_to_peer(buffer, size, &handle);
+        barrier(); /* rank 0 reads key and data, then writes the inverse */
+        while (round != read_word(flags)) {
+            poll_once();
+        }
+        REQUIRE(intact(buffer, size, ~round));
+        barrier();
+        verbs()->conceal(handle);
+    } else {
+        crdma_exposed_t exposed;
+
+        barrier();
+        fetch_exposed(&exposed);
+        memset(buffer, 0, size);
+        REQUIRE(CRDMA_OK == verbs()->get_user(&peer, buffer, &exposed, 0, size / 2, &tx));
+        REQUIRE(CRDMA_OK == verbs()->get_user(&peer, (char *)buffer + size / 2, &exposed, size / 2,
+                                              size - size / 2, &tx));
+        finish(&tx);
+        REQUIRE(intact(buffer, size, round));
+        fill(buffer, size, ~round);
+        REQUIRE(CRDMA_OK == verbs()->put_user_flagged(&peer, buffer, &exposed, 0, size, &round,
+                                                      flags, &tx));
+        finish(&tx);
+        memset(buffer, 0x55, size); /* the source is ours again */
+        barrier();
+    }
+    free(buffer);
+}
+
+/* Memory that may not be written is a source like any other. */
+static void bulk_constant(void)
+{
+    static const uint64_t constant[1024] = {1, 2, 3};
+    crdma_tx_t tx = {0};
+
+    if (0 == me) {
+        REQUIRE(CRDMA_OK == verbs()->put(&peer, constant, ring, sizeof(constant), &tx));
+        finish(&tx);
+    }
+    barrier();
+    if (1 == me) {
+        while (3 != read_word(ring + 16)) {
+            poll_once();
+        }
+    }
+}
+
+static void run_bulk(void)
+{
+    static const size_t sizes[] = {8, 4096, 4104, 65536, 100000 / 8 * 8, BULK, (4 << 20) + 8};
+    uint64_t round = 0;
+
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); ++i) {
+        bulk_exchange(sizes[i], ++round);
+        bulk_exchange(sizes[i], ++round);
+    }
+    for (int i = 0; i < 20; ++i) {
+        bulk_exchange(4096u + 512u * (unsigned)i, ++round);
+    }
+    bulk_constant();
+}
+
+START_TEST(bulk)
+{
+    ck_assert(ranks_run(2, -1, run_bulk));
+}
+END_TEST
+
+/* ---- chunks ------------------------------------------------------------------------------- */
+
+/* kB that are pinned for devices. */
+static long pinned(void)
+{
+    FILE *file = fopen("/proc/self/status", "r");
+    char line[256];
+    long kb = -1;
+
+    while (NULL != file && NULL != fgets(line, sizeof(line), file)) {
+        (void)sscanf(line, "VmPin: %ld", &kb);
+    }
+    if (NULL != file) {
+        fclose(file);
+    }
+    return kb;
+}
+
+static void run_chunks(void)
+{
+    enum { PART = 1 << 20, PARTS = 24 };
+    static uint64_t source[65536 / 8];
+    uint64_t *large = malloc(PART);
+    crdma_addr_t part[PARTS];
+    crdma_tx_t tx = {0};
+    uint64_t seq = 1;
+
+    REQUIRE(pinned() < 2 * (CHUNK >> 10)); /* the first chunk and some buffers */
+    REQUIRE(CRDMA_OK == verbs()->put_flagged(&peer, source, ring, 64, &seq, flags, &tx));
+    finish(&tx);
+    while (seq != read_word(flags)) {
+        poll_once();
+    }
+    barrier();
+    for (int i = 0; i < PARTS; ++i) { /* the same on both sides */
+        REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, PART, &part[i], NULL));
+    }
+    barrier();
+    for (int i = 0; i < PARTS; ++i) { /* each crosses a border if it is where chunks meet */
+        fill(large, PART, ++seq);
+        REQUIRE(CRDMA_OK == verbs()->put_flagged(&peer, large, part[i], PART, &seq, flags, &tx));
+        finish(&tx);
+    }
+    for (crdma_addr_t border = CHUNK; border < part[PARTS - 1]; border += CHUNK) {
+        fill(source, 4096 + 8, ++seq); /* also small ones */
+        REQUIRE(CRDMA_OK == verbs()->put_flagged(&peer, source, border - 2048, 4096 + 8, &seq,
+                                                 flags, &tx));
+        finish(&tx);
+        fill(source, 64, ++seq);
+        REQUIRE(CRDMA_OK ==
+                verbs()->put_flagged(&peer, source, border - 32, 64, &seq, flags, &tx));
+        finish(&tx);
+    }
+    while (seq != read_word(flags)) {
+        poll_once();
+    }
+    for (crdma_addr_t border = CHUNK; border < part[PARTS - 1]; border += CHUNK) {
+        uint64_t number = 1 + PARTS + 2 * (border / CHUNK);
+
+        REQUIRE(intact(crdma_slab_at(slab, border - 32), 64, number));
+        /* around it what was put before; what it covers counts from its own start */
+        REQUIRE(pattern(number - 1, 512) == read_word(border + 2048));
+        REQUIRE(pattern(number - 1, 0) == read_word(border - 2048));
+    }
+    REQUIRE(intact(crdma_slab_at(slab, part[0]), 2 << 20 > part[0] ? 65536 : 8, 2));
+    REQUIRE(pinned() < (SLAB >> 10) * 3 / 4); /* not all of the slab */
+    barrier();
+    free(large);
+}
+
+START_TEST(chunks)
+{
+    ck_assert(ranks_run(2, -1, run_chunks));
+}
+END_TEST
+
+/* ---- storm -------------------------------------------------------------------------------- */
+
+static void run_storm(void)
+{
+    static uint64_t source[RANKS_MAX][100];
+    crdma_tx_t tx = {0};
+
+    barrier();
+    for (int i = 1; i < nranks; ++i) {
+        const int r = (me + i) % nranks;
+
+        for (uint64_t seq = 1; seq <= 40; ++seq) {
+            fill(source[me], 800, seq);
+            REQUIRE(CRDMA_OK == verbs()->put_flagged(&peers[r], source[me],
+                                                     ring + (crdma_addr_t)me * SLOT, 800, &seq,
+                                                     flags + (crdma_addr_t)me * 64, &tx));
+            if (0 == seq % 8) {
+                finish(&tx);
+            }
+        }
+    }
+    finish(&tx);
+    for (int r = 0; r < nranks; ++r) {
+        while (r != me && 40 != read_word(flags + (crdma_addr_t)r * 64)) {
+            poll_once();
+        }
+    }
+    barrier();
+}
+
+START_TEST(storm)
+{
+    for (int round = 0; round < 4; ++round) {
+        ck_assert(ranks_run(0 == round % 2 ? RANKS_MAX : 2, -1, run_storm));
+    }
+}
+END_TEST
+
+/* ---- threads ------------------------------------------------------------------------------ */
+
+/* Threads of one number talk to each other; two slots each, since a side may be one ahead. */
+static void *thread_main(void *arg)
+{
+    enum { ROUNDS = 200, SIZE = 3000 / 8 * 8 };
+    const size_t number = (size_t)(uintptr_t)arg;
+    uint64_t *source = malloc(SIZE);
+    crdma_tx_t tx = {0};
+
+    for (uint64_t seq = 1; seq <= ROUNDS; ++seq) {
+        const size_t slot = 2 * number + seq % 2;
+
+        fill(source, SIZE, seq + number);
+        REQUIRE(CRDMA_OK == verbs()->put_flagged(&peer, source, ring + slot * SLOT, SIZE, &seq,
+                                                 flags + slot * 64, &tx));
+        finish(&tx);
+        while (seq != read_word(flags + slot * 64)) {
+            poll_once();
+        }
+        REQUIRE(intact(crdma_slab_at(slab, ring + slot * SLOT), SIZE, seq + number));
+    }
+    free(source);
+    return NULL;
+}
+
+static void run_threads(void)
+{
+    pthread_t threads[3];
+
+    for (size_t i = 0; i < 3; ++i) {
+        REQUIRE(0 == pthread_create(&threads[i], NULL, thread_main, (void *)(uintptr_t)i));
+    }
+    for (size_t i = 0; i < 3; ++i) {
+        pthread_join(threads[i], NULL);
+    }
+    barrier();
+}
+
+START_TEST(threads)
+{
+    ck_assert(ranks_run(2, -1, run_threads));
+}
+END_TEST
+
+/* ---- forked ------------------------------------------------------------------------------- */
+
+static void run_forked(void)
+{
+    uint64_t *buffer = malloc(BULK);
+    crdma_tx_t tx = {0};
+
+    for (uint64_t round = 1; round <= 6; ++round) {
+        crdma_exposed_t exposed;
+        int status = 0;
+        void *handle;
+        pid_t child;
+
+        memset(buffer, 0, BULK);
+        expose_to_peer(buffer, BULK, &handle);
+        barrier();
+        fetch_exposed(&exposed);
+        barrier();
+        fill(crdma_slab_at(slab, ring), 65536, round);
+        REQUIRE(CRDMA_OK == verbs()->put_user_flagged(&peer, crdma_slab_at(slab, ring), &exposed,
+                                                      0, 65536, &round, flags, &tx));
+        child = fork();
+        if (0 == child) { /* its own copy, whatever arrives at the parent */
+            char *more = malloc(BULK);
+
+            memset(more, 1, BULK);
+            free(more);
+            _exit(0);
+        }
+        REQUIRE(0 < child);
+        memset((char *)buffer + 65536, 0x77, BULK - 65536); /* writes after the fork */
+        while (round != read_word(flags)) {
+            poll_once();
+        }
+        REQUIRE(intact(buffer, 65536, round)); /* it came into our pages, not into a copy */
+        finish(&tx);
+        REQUIRE(child == waitpid(child, &status, 0));
+        REQUIRE(WIFEXITED(status) && 0 == WEXITSTATUS(status));
+        barrier();
+        verbs()->conceal(handle);
+    }
+    free(buffer);
+}
+
+START_TEST(forked)
+{
+    ck_assert(ranks_run(2, -1, run_forked));
+}
+END_TEST
+
+/* ---- killed ------------------------------------------------------------------------------- */
+
+static void put_until_failure(const crdma_exposed_t *there)
+{
+    static uint64_t source[BULK / 8];
+    crdma_tx_t tx = {0};
+    crdma_status_t rc = CRDMA_OK;
+    const double limit = now() + 30;
+    double check = 0;
+    uint64_t seq = 0;
+
+    while (CRDMA_OK == rc) {
+        REQUIRE(now() < limit);
+        if (16 > __atomic_load_n(&tx.pending, __ATOMIC_ACQUIRE)) {
+            ++seq;
+            rc = 0 == seq % 8 ? verbs()->put_user_flagged(&peer, source, there, 0, BULK, &seq,
+                                                          flags, &tx)
+                              : verbs()->put_flagged(&peer, source, ring, hunt_sizes[seq % 17],
+                                                     &seq, flags, &tx);
+        }
+        poll_once();
+        if (now() > check) {
+            (void)verbs()->alive(&peer);
+            check = now() + 0.2; /* s, as coll_rdma_check_interval */
+        }
+    }
+    REQUIRE(CRDMA_ERR_PEER == rc);
+    while (0 < __atomic_load_n(&tx.pending, __ATOMIC_ACQUIRE)) {
+        REQUIRE(now() < limit);
+        poll_once();
+    }
+    REQUIRE(CRDMA_ERR_PEER == tx.status || CRDMA_OK == tx.status);
+    REQUIRE(!verbs()->alive(&peer));
+}
+
+static void run_killed(void)
+{
+    static uint64_t target[BULK / 8];
+    crdma_exposed_t there;
+    void *handle;
+
+    if (1 == me) {
+        expose_to_peer(target, BULK, &handle);
+        barrier();
+        while (40 > read_word(flags)) {
+            poll_once();
+        }
+        kill(getpid(), SIGKILL);
+    }
+    barrier();
+    fetch_exposed(&there);
+    put_until_failure(&there);
+    verbs()->detach(&peer);
+    REQUIRE(CRDMA_ERR_PEER == verbs()->attach(&peer, ranks_shared->card[1],
+                                              (size_t)ranks_shared->card_length[1]));
+    peer.endpoint = NULL;
+}
+
+/* Nothing under way, or a connection that is just being asked for. */
+static void run_killed_silently(void)
+{
+    static uint64_t word;
+    const double limit = now() + 10;
+    crdma_tx_t tx = {0};
+
+    if (0 == ranks_shared->note[1]) {
+        REQUIRE(CRDMA_OK == verbs()->put(&peer, &word, ring, 8, &tx));
+        finish(&tx);
+        barrier();
+    }
+    if (1 == me) {
+        kill(getpid(), SIGKILL);
+    }
+    while (verbs()->alive(&peer)) {
+        REQUIRE(now() < limit);
+        poll_once();
+    }
+    REQUIRE(CRDMA_ERR_PEER == verbs()->put(&peer, &word, ring, 8, &tx));
+    REQUIRE(0 == tx.pending);
+}
+
+static void run_killed_early(void)
+{
+    static uint64_t word;
+    const double limit = now() + 10;
+    crdma_tx_t tx = {0};
+
+    if (1 == me) {
+        usleep(200000); /* without progress: the other is not answered */
+        kill(getpid(), SIGKILL);
+    }
+    REQUIRE(CRDMA_OK == verbs()->put(&peer, &word, ring, 8, &tx));
+    while (0 < __atomic_load_n(&tx.pending, __ATOMIC_ACQUIRE)) {
+        REQUIRE(now() < limit);
+        poll_once();
+        (void)verbs()->alive(&peer);
+    }
+    REQUIRE(CRDMA_ERR_PEER == tx.status);
+}
+
+START_TEST(killed)
+{
+    ck_assert(ranks_run(2, 1, run_killed));
+    ck_assert(ranks_run(2, 1, run_killed_silently));
+    ck_assert(ranks_run(2, 1, run_killed_early));
+}
+END_TEST
+
+/* ---- leaving ------------------------------------------------------------------------------ */
+
+/* Rank 0 closes with all of it under way; rank 1 looks only later. */
+static void run_leaving(void)
+{
+    enum { MANY = 300 };
+    static uint64_t source[MANY][1024];
+    static crdma_tx_t tx; /* still pending when this function returns */
+    uint64_t word = 1;
+
+    REQUIRE(CRDMA_OK == verbs()->put(&peer, &word, acks, 8, &tx));
+    finish(&tx);
+    while (1 != read_word(acks)) {
+        poll_once();
+    }
+    barrier();
+    if (0 == me) {
+        for (uint64_t seq = 1; seq <= MANY; ++seq) {
+            fill(source[seq - 1], 8192, seq);
+            REQUIRE(CRDMA_OK == verbs()->put_flagged(&peer, source[seq - 1],
+                                                     ring + (seq % RING) * SLOT,
+                                                     0 == seq % 2 ? 8192 : 64, &seq, flags, &tx));
+        }
+        return;
+    }
+    usleep(100000);
+    while (MANY != read_word(flags)) {
+        poll_once();
+    }
+    REQUIRE(intact(crdma_slab_at(slab, ring + (MANY % RING) * SLOT), 8192, MANY));
+    usleep(300000);
+    for (word = 0; word < 100; ++word) { /* towards a process that has closed or ended */
+        if (CRDMA_OK != verbs()->put_flagged(&peer, source[0], ring, 4096, &word, flags, &tx)) {
+            break;
+        }
+    }
+}
+
+START_TEST(leaving)
+{
+    ck_assert(ranks_run(2, -1, run_leaving));
+}
+END_TEST
+
+/* ---- refused ------------------------------------------------------------------------------ */
+
+/* Open in a process of its own: the status that it gave and what it printed. */
+static crdma_status_t open_alone(const char *device, long locked, char *text, size_t size)
+{
+    int channel[2], status;
+    ssize_t n, used = 0;
+    pid_t child;
+
+    ck_assert_int_eq(0, pipe(channel));
+    child = fork();
+    if (0 == child) {
+        struct rlimit limit = {(rlim_t)locked, (rlim_t)locked};
+        crdma_status_t rc;
+
+        dup2(channel[1], STDERR_FILENO);
+        close(channel[0]);
+        close(channel[1]);
+        crdma_params.verbs_device = (char *)(uintptr_t)device;
+        if (0 <= locked) {
+            REQUIRE(0 == setrlimit(RLIMIT_MEMLOCK, &limit));
+            if (0 == getuid()) { /* root has no limit */
+                REQUIRE(0 == setgroups(0, NULL) && 0 == setgid(65534) && 0 == setuid(65534));
+            }
+        }
+        REQUIRE(CRDMA_OK == crdma_slab_create(SLAB, &slab));
+        rc = verbs()->open(slab);
+        verbs()->close();
+        crdma_ucp_close();
+        crdma_slab_destroy(slab);
+        _exit(-(int)rc);
+    }
+    close(channel[1]);
+    while (0 < (n = read(channel[0], text + used, size - 1 - (size_t)used))) {
+        used += n;
+    }
+    text[used] = '\0';
+    close(channel[0]);
+    ck_assert_int_eq(child, waitpid(child, &status, 0));
+    ck_assert(WIFEXITED(status));
+    return (crdma_status_t)-WEXITSTATUS(status);
+}
+
+START_TEST(refused)
+{
+    char text[4096], port[80];
+
+    ck_assert(crdma_verbs_port_name(0, port, sizeof(port)));
+    ck_assert_int_eq(CRDMA_OK, open_alone(port, -1, text, sizeof(text)));
+    ck_assert_int_eq(CRDMA_OK, open_alone("", -1, text, sizeof(text)));
+
+    ck_assert_int_eq(CRDMA_ERR_TRANSPORT, open_alone("nosuch7", -1, text, sizeof(text)));
+    ck_assert_msg(NULL != strstr(text, "nosuch7"), "%s", text);
+    *strchr(port, ':') = '\0'; /* the line names what there is */
+    ck_assert_msg(NULL != strstr(text, port), "%s", text);
+
+    ck_assert_int_eq(CRDMA_ERR_TRANSPORT, open_alone(port, 1 << 20, text, sizeof(text)));
+    ck_assert_msg(NULL != strstr(text, port) && NULL != strstr(text, "locked memory is 1.0 MiB"),
+                  "%s", text);
+
+    crdma_params.verbs_gid_index = 200;
+    ck_assert_int_eq(CRDMA_ERR_TRANSPORT, open_alone(port, -1, text, sizeof(text)));
+    ck_assert_msg(NULL != strstr(text, "index 200"), "%s", text);
+}
+END_TEST
+
+/* ---- running ------------------------------------------------------------------------------ */
+
+static Suite *verbs_suite(void)
+{
+    Suite *suite = suite_create("verbs");
+    TCase *tcase = tcase_create("verbs");
+
+    tcase_add_loop_test(tcase, hunt, 0, 4);
+    tcase_add_test(tcase, hunt_reversed);
+    tcase_add_loop_test(tcase, flood, 0, 2);
+    tcase_add_test(tcase, bulk);
+    tcase_add_test(tcase, chunks);
+    tcase_add_test(tcase, storm);
+    tcase_add_test(tcase, threads);
+    tcase_add_test(tcase, forked);
+    tcase_add_test(tcase, killed);
+    tcase_add_test(tcase, leaving);
+    tcase_add_test(tcase, refused);
+    tcase_set_timeout(tcase, 4 * TIME_LIMIT);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+int main(void)
+{
+    const char *puts = getenv("CRDMA_TEST_VERBS_PUTS");
+    const char *reason = ranks_prepare();
+    SRunner *runner;
+    int failed;
+
+    if (NULL != reason) {
+        printf("skipped: %s\n", reason);
+        return 77;
+    }
+    hunt_puts = NULL != puts ? atol(puts) : hunt_puts;
+    runner = srunner_create(verbs_suite());
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+}
