@@ -5,17 +5,17 @@
  *
  *   h(m)     L, or 2 L for a rendezvous: the receiver's grant comes first
  *   c(m)     messages that m bytes are sent as: blocks, or grant and payload of a rendezvous
- *   p(m, s)  o s + max(o s (c(m) - 1), m G): until a port or its processor is free again
+ *   p(m, b)  o b + max(o b (c(m) - 1), m G): until a port or its processor is free again
  *
  *   tree                d (h(m) + K p(m, 1))                    broadcast, reduce
  *   scatter, gather     d (h(m') + K o (c(m') - 1)) + p(m, 1)   with m' = m / (K + 1)
- *   allgather, reduce-scatter   the same with s
- *   K chains of segments S      ceil((N - 1) / K) (h(S) + p(S, s)) + (m/S - 1) K p(S, s)
- *   exchange            d (h(m) + K p(m, s))                    allreduce, barrier
- *   ring                2 (N - 1) (h(m/N) + p(m/N, s))
+ *   allgather, reduce-scatter   the same with b = 2 s
+ *   K chains of segments S      ceil((N - 1) / K) (h(S) + p(S, 2 s)) + (m/S - 1) K p(S, 2 s)
+ *   exchange            d (h(m) + K p(m, 2 s))                    allreduce, barrier
+ *   ring                2 (N - 1) (h(m/N) + p(m/N, 2 s))
  *
- * s appears where all ranks send at once: then the ranks that share a processor wait for one
- * another. For each number of rounds only the smallest K counts: a larger one sends more.
+ * b is how many overheads a processor pays while one message goes: 2 s where all ranks send and
+ * receive at once. For each number of rounds only the smallest K counts: a larger one sends more.
  */
 #include "coll_rdma/select/network.h"
 
@@ -51,14 +51,20 @@ static uint64_t hop(const crdma_network_t *n, size_t m)
     return m >= n->rndv_min ? 2 * n->latency_ns : n->latency_ns;
 }
 
+/* Every rank sends and receives, and so do those with which it shares a processor. */
+static uint64_t all_busy(const crdma_network_t *n)
+{
+    return 2 * n->sharing;
+}
+
 static uint64_t messages(const crdma_network_t *n, size_t m)
 {
     return m >= n->rndv_min ? 2 : m <= n->block_size ? 1 : (m + n->block_size - 1) / n->block_size;
 }
 
-static uint64_t port(const crdma_network_t *n, size_t m, uint64_t sharing)
+static uint64_t port(const crdma_network_t *n, size_t m, uint64_t busy)
 {
-    const uint64_t o = n->overhead_ns * sharing;
+    const uint64_t o = n->overhead_ns * busy;
     const uint64_t wire = (uint64_t) m * n->gap_ps / 1000, processor = o * (messages(n, m) - 1);
 
     return o + (wire > processor ? wire : processor);
@@ -81,21 +87,21 @@ static uint64_t tree(const crdma_network_t *n, int ranks, int k, size_t m)
 
 static uint64_t exchange(const crdma_network_t *n, int ranks, int k, size_t m)
 {
-    return rounds(ranks, k) * (hop(n, m) + (uint64_t) k * port(n, m, n->sharing));
+    return rounds(ranks, k) * (hop(n, m) + (uint64_t) k * port(n, m, all_busy(n)));
 }
 
 /* Every rank's part goes to everybody, or comes from everybody. */
-static uint64_t parts(const crdma_network_t *n, int ranks, int k, size_t m, uint64_t sharing)
+static uint64_t parts(const crdma_network_t *n, int ranks, int k, size_t m, uint64_t busy)
 {
     const size_t part = m / (size_t) (k + 1);
-    const uint64_t processor = n->overhead_ns * sharing * messages(n, part);
+    const uint64_t processor = n->overhead_ns * busy * messages(n, part);
 
     return rounds(ranks, k) * (hop(n, part) + (uint64_t) k * processor) + port(n, m, 1);
 }
 
 static uint64_t chain(const crdma_network_t *n, int ranks, int k, size_t m, size_t segment)
 {
-    const uint64_t one = port(n, segment, n->sharing);
+    const uint64_t one = port(n, segment, all_busy(n));
     const uint64_t count = (m + segment - 1) / segment, length = (uint64_t) ((ranks - 2) / k + 1);
 
     return length * (hop(n, segment) + one) + (count - 1) * (uint64_t) k * one;
@@ -105,7 +111,7 @@ static uint64_t ring(const crdma_network_t *n, int ranks, size_t m)
 {
     const size_t part = m / (size_t) ranks;
 
-    return 2 * (uint64_t) (ranks - 1) * (hop(n, part) + port(n, part, n->sharing));
+    return 2 * (uint64_t) (ranks - 1) * (hop(n, part) + port(n, part, all_busy(n)));
 }
 
 /* A segment that needs a grant would stop the pipeline. */
@@ -158,18 +164,18 @@ void crdma_network_choose(const crdma_network_t *n, crdma_coll_t coll, int ranks
         switch (coll) {
         case CRDMA_BCAST:
             offer(&best, tree(n, ranks, k, bytes), CRDMA_ALG_TREE, k, 0);
-            offer(&best, parts(n, ranks, k, bytes, 1) + parts(n, ranks, k, bytes, n->sharing),
+            offer(&best, parts(n, ranks, k, bytes, 1) + parts(n, ranks, k, bytes, all_busy(n)),
                   CRDMA_ALG_SCATTER_ALLGATHER, k, 0);
             break;
         case CRDMA_REDUCE:
             offer(&best, tree(n, ranks, k, bytes), CRDMA_ALG_TREE, k, 0);
-            offer(&best, parts(n, ranks, k, bytes, n->sharing) + parts(n, ranks, k, bytes, 1),
+            offer(&best, parts(n, ranks, k, bytes, all_busy(n)) + parts(n, ranks, k, bytes, 1),
                   CRDMA_ALG_RSAG, k, 0);
             break;
         case CRDMA_ALLREDUCE:
             offer(&best, exchange(n, ranks, k, bytes), CRDMA_ALG_EXCHANGE, k, 0);
             offer(&best, 2 * tree(n, ranks, k, bytes), CRDMA_ALG_TREE, k, 0);
-            offer(&best, 2 * parts(n, ranks, k, bytes, n->sharing), CRDMA_ALG_RSAG, k, 0);
+            offer(&best, 2 * parts(n, ranks, k, bytes, all_busy(n)), CRDMA_ALG_RSAG, k, 0);
             break;
         default:
             offer(&best, exchange(n, ranks, k, 0), CRDMA_ALG_EXCHANGE, k, 0);

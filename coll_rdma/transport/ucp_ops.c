@@ -221,7 +221,7 @@ static uint64_t overhead(const crdma_peer_t *peer)
 {
     const crdma_ucp_endpoint_t *e = peer->endpoint;
 
-    return e->emulated ? 8000 : 500;
+    return e->emulated ? 12000 : 500;
 }
 
 static const crdma_transport_t operations = {.name = "ucp",
