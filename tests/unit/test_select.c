@@ -258,7 +258,7 @@ static const rule_t rules[] = {
     {"one rank per node", 16, CRDMA_BCAST, MIB, false, CRDMA_ALG_CHAIN, 1, 1},
     {"one rank per node", 2, CRDMA_BCAST, MIB, false, CRDMA_ALG_TREE, 1, 1},
     {"one rank per node", 16, CRDMA_ALLREDUCE, 1024, false, CRDMA_ALG_EXCHANGE, 3, 1},
-    {"one rank per node", 16, CRDMA_ALLREDUCE, 64 * KIB, false, CRDMA_ALG_RSAG, 15, 1},
+    {"one rank per node", 16, CRDMA_ALLREDUCE, 64 * KIB, false, CRDMA_ALG_RSAG, 3, 1},
     {"one rank per node", 16, CRDMA_REDUCE, 8, false, CRDMA_ALG_TREE, 3, 1},
     {"one rank per node", 16, CRDMA_BARRIER, 0, false, CRDMA_ALG_EXCHANGE, 3, 1},
     /* both: trees inside the nodes */
@@ -313,7 +313,7 @@ static const struct {
     {0, CRDMA_ALLREDUCE, 8, CRDMA_ALG_EXCHANGE, 15},
     {0, CRDMA_ALLREDUCE, 64 * KIB, CRDMA_ALG_RSAG, 15},
     {0, CRDMA_BARRIER, 0, CRDMA_ALG_EXCHANGE, 15},
-    {1, CRDMA_ALLREDUCE, 8, CRDMA_ALG_EXCHANGE, 15},
+    {1, CRDMA_ALLREDUCE, 8, CRDMA_ALG_TREE, 15},
     {2, CRDMA_ALLREDUCE, 8, CRDMA_ALG_EXCHANGE, 3},
     {2, CRDMA_ALLREDUCE, 1024, CRDMA_ALG_EXCHANGE, 3},
 };
