@@ -279,8 +279,9 @@ static crdma_status_t recv_remote_write(crdma_recv_t *recv, char *dst)
         recv->granted = true;
         recv->grant = grant;
         status = t->put_flagged(edge->peer, grant + 1, there + sizeof(*grant),
-                                7 * sizeof(*grant) + sizeof(crdma_exposed_t), grant, there,
-                                &recv->tx);
+                                7 * sizeof(*grant) + offsetof(crdma_exposed_t, key)
+                                    + ((crdma_exposed_t *) (grant + 8))->key_length,
+                                grant, there, &recv->tx);
         if (0 > status) {
             return status;
         }

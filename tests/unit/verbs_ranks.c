@@ -216,10 +216,13 @@ bool ranks_run(int n, int killed, void (*run)(void))
 
 const char *ranks_prepare(void)
 {
+    const char *most = getenv("CRDMA_TEST_VERBS_PORTS");
+    const int limit = NULL != most ? atoi(most) : RANKS_MAX;
+
     if (NULL == verbs()) {
         return "built without libibverbs or UCX";
     }
-    while (nports < RANKS_MAX && crdma_verbs_port_name(nports, ports[nports], sizeof(ports[0]))) {
+    while (nports < limit && crdma_verbs_port_name(nports, ports[nports], sizeof(ports[0]))) {
         ++nports;
     }
     if (0 == nports) {
