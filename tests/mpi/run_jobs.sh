@@ -201,6 +201,7 @@ run_cases()
     fi
     trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT TERM
 
+    JOBS=${JOBS:-1}
     echo "TAP version 12"
     echo "1..${#cases[@]}"
     echo "# Open MPI $mpirun_version, $CORES cores, $(date '+%F %T')"
