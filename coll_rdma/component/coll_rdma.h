@@ -112,6 +112,11 @@ int coll_rdma_agree(coll_rdma_module_t *module, ompi_communicator_t *comm, int *
 int coll_rdma_wireup(coll_rdma_module_t *module, ompi_communicator_t *comm,
                      const struct coll_rdma_card *cards, crdma_peer_t **peers, const char **reason);
 
+/* memory_hooks.c: set crdma_regcache_hooked if Open MPI tells what the application frees. watch: before
+ * a registration cache is used; calling it again is harmless. */
+void coll_rdma_memory_watch(void);
+void coll_rdma_memory_unwatch(void);
+
 /* measure.c: what messages to a remote peer cost, from a cache after the first time. Fails if it
  * cannot be reached. The caller holds no lock. */
 crdma_status_t coll_rdma_measure(crdma_slab_t *slab, crdma_peer_t *peer, crdma_network_t *network);

@@ -212,6 +212,7 @@ const crdma_transport_t *coll_rdma_context_open_remote(int i)
         return NULL;
     }
     if (!opened[i]) {
+        coll_rdma_memory_watch();
         if (CRDMA_OK != transport->open(slab)) {
             return NULL;
         }
@@ -237,6 +238,7 @@ void coll_rdma_context_close(void)
         }
     }
     crdma_ucp_close(); /* verbs leaves it open */
+    coll_rdma_memory_unwatch();
     crdma_group_reap_all();
     while (0 < npeers) {
         forget(npeers - 1);

@@ -21,7 +21,8 @@ struct crdma_regcache {
     crdma_regcache_ops_t ops;
     size_t limit;
     size_t bytes, idle; /* registered; of these without users */
-    uint64_t clock;
+    uint64_t clock; /* gets */
+    uint64_t registrations;
     int stale; /* some entry may be stale */
     block_t *blocks;
 };
@@ -247,6 +248,7 @@ crdma_status_t crdma_regcache_get(crdma_regcache_t *cache, const void *address, 
         }
         r->users = 0;
         cache->bytes += end - start;
+        ++cache->registrations;
     } else if (0 == r->users) {
         cache->idle -= r->end - r->start;
     }
@@ -272,4 +274,10 @@ void crdma_regcache_put(crdma_regcache_t *cache, crdma_registration_t *r)
 size_t crdma_regcache_bytes(const crdma_regcache_t *cache)
 {
     return cache->bytes;
+}
+
+void crdma_regcache_counts(const crdma_regcache_t *cache, uint64_t *gets, uint64_t *registrations)
+{
+    *gets = cache->clock;
+    *registrations = cache->registrations;
 }

@@ -63,6 +63,8 @@ void crdma_regcache_purge(crdma_regcache_t *cache);
 
 /* Bytes registered, with users or without. */
 size_t crdma_regcache_bytes(const crdma_regcache_t *cache);
+/* How often crdma_regcache_get has succeeded, and how many of these times it had to register. */
+void crdma_regcache_counts(const crdma_regcache_t *cache, uint64_t *gets, uint64_t *registrations);
 
 /* [address, address + len) is about to leave the address space, or to get other pages. */
 void crdma_regcache_invalidate(const void *address, size_t len);

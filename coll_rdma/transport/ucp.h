@@ -58,6 +58,11 @@ bool crdma_ucp_alive(const crdma_peer_t *peer);
 crdma_status_t crdma_ucp_note_send(crdma_peer_t *peer, const void *bytes, size_t len);
 size_t crdma_ucp_note_take(void *bytes, size_t room);
 
+/* crdma_regcache_invalidate is also called for what UCX's memory hooks see, as far as UCX has
+ * installed any. False: it cannot be had. */
+bool crdma_ucp_watch_memory(void);
+void crdma_ucp_unwatch_memory(void);
+
 /* The operations, see transport.h. NULL in a build without UCX. */
 const crdma_transport_t *crdma_ucp_transport(void);
 

@@ -61,6 +61,15 @@ size_t crdma_ucp_note_take(void *bytes, size_t room)
     return 0;
 }
 
+bool crdma_ucp_watch_memory(void)
+{
+    return true; /* no UCX, no hooks of UCX */
+}
+
+void crdma_ucp_unwatch_memory(void)
+{
+}
+
 const crdma_transport_t *crdma_ucp_transport(void)
 {
     return NULL;

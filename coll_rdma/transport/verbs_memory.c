@@ -21,6 +21,7 @@
 #include "coll_rdma/transport/verbs_internal.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -154,10 +155,17 @@ crdma_status_t crdma_verbs_memory_open(crdma_verbs_state_t *s)
 
 void crdma_verbs_memory_close(crdma_verbs_state_t *s)
 {
+    uint64_t gets, registrations;
+
     (void)crdma_slab_set_grow(s->slab, NULL);
     memset(s->slab->base + CRDMA_VERBS_KEYS, 0, CRDMA_VERBS_CHUNKS_MAX * sizeof(uint64_t));
     while (0 < s->nregistered) {
         (void)ibv_dereg_mr(s->chunks[--s->nregistered]);
+    }
+    if (NULL != s->cache) {
+        crdma_regcache_counts(s->cache, &gets, &registrations);
+        crdma_log(CRDMA_LOG_SETUP, "verbs: user buffers: %" PRIu64 " uses, %" PRIu64 " registrations",
+                  gets, registrations);
     }
     crdma_regcache_destroy(s->cache);
     s->cache = NULL;

@@ -101,23 +101,24 @@ own_testbed() # NAME UP_ARGUMENTS..
     "$hosts" up "$@"
 }
 
-# near NAME VALUE EXPECTED PERCENT
-near()
+# between NAME VALUE LEAST MOST
+between()
 {
-    echo "$1: $2, expected $3 within $4 %"
-    awk -v v="$2" -v e="$3" -v p="$4" 'BEGIN { exit !(v >= e * (1 - p / 100) && v <= e * (1 + p / 100)) }'
+    echo "$1: $2, expected $3 to $4"
+    awk -v v="$2" -v least="$3" -v most="$4" 'BEGIN { exit !(v >= least && v <= most) }'
 }
 
-ping_times() # the average round trip in ms; PING_ARGUMENTS..
+# The shortest round trip in ms: other programs on the machine make some of them longer, none shorter.
+ping_time() # PING_ARGUMENTS..
 {
-    "$hosts" exec 0 ping -n -q "$@" 10.77.0.2 | tee /dev/stderr | sed -n 's|^rtt .* = [^/]*/\([^/]*\)/.*|\1|p'
+    "$hosts" exec 0 ping -n -q "$@" 10.77.0.2 | tee /dev/stderr | sed -n 's|^rtt .* = \([^/]*\)/.*|\1|p'
 }
 
 testbed_delay()
 {
     command -v ping >/dev/null || { echo "ping is missing (package iputils-ping)"; return 77; }
     own_testbed delay 2 --delay 5000 || return 1
-    near "round trip, ms" "$(ping_times -c 20 -i 0.05)" 10 20
+    between "shortest round trip, ms" "$(ping_time -c 40 -i 0.05)" 10 12
 }
 
 testbed_loss()
@@ -129,7 +130,7 @@ testbed_loss()
     replies=$("$hosts" exec 0 ping -n -q -c 400 -i 0.002 -W 1 10.77.0.2 | tee /dev/stderr |
         sed -n 's/.* \([0-9]*\) received.*/\1/p')
     # the request and the reply may get lost
-    near "replies of 400" "$replies" 196 20 || return 1
+    between "replies of 400" "$replies" 157 235 || return 1
     # the network of mpirun's daemons loses nothing
     "$hosts" exec 0 ping -n -q -c 100 -i 0.002 10.78.0.2 | grep ' 0% packet loss'
 }
@@ -137,7 +138,8 @@ testbed_loss()
 testbed_rate()
 {
     own_testbed rate 3 --rate 200 || return 1
-    near "Mbit/s" "$("$hosts" exec 0 "$PYTHON" "$folder/throughput.py" "$hosts" 1)" 190 20
+    # a busy machine is slower, none is faster; about 190 on a quiet one
+    between "Mbit/s" "$("$hosts" exec 0 "$PYTHON" "$folder/throughput.py" "$hosts" 1)" 60 205
 }
 
 # Two testbeds at once; what was started in one goes with it and leaves the other alone.

@@ -188,6 +188,10 @@ cases_default()
     add plain 5 shm rsag-k2 test_userops --quick
     add plain 7 shm exchange-k2 test_userops --quick
     add plain 3 shm rendezvous-write test_datatypes
+    for transport in $all_transports; do
+        add plain 3 $transport rendezvous-write test_remap --quick
+        add plain 2 $transport rendezvous-read test_remap --quick
+    done
     add plain 5 shm rsag-kmax test_bits --quick
     add plain 4 shm ring test_bits --quick
     for ranks in 1 2 3 8; do
@@ -249,6 +253,8 @@ cases_full()
         add plain 2 $transport default test_comms --mode spawn
         for ranks in 1 2 4 8; do
             add plain $ranks $transport default test_dupfree
+            add plain $ranks $transport rendezvous-write test_remap
+            add plain $ranks $transport rendezvous-read test_remap
         done
         add plain 2 $transport default test_big
     done

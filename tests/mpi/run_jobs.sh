@@ -18,6 +18,12 @@ check_transports()
     :
 }
 
+# A reason to skip a case whose program failed, or nothing. LOG
+excuse()
+{
+    :
+}
+
 # Before and after a job that is killed. The TMPDIR of its own: whatever is in it afterwards was left behind.
 prepare_leftovers() # NUMBER
 {
@@ -80,6 +86,8 @@ run_case()
             result="skip Open MPI $mpirun_version itself cannot connect spawned processes here"
         elif [ $status -eq 77 ]; then
             result="skip $(sed -n 's/^test_[a-z0-9_]*: SKIP //p' "$log" | head -1)"
+        elif [ $status -ne 0 ] && [ -n "$(excuse "$log")" ]; then
+            result="skip $(excuse "$log")"
         elif [ $status -ne 0 ]; then
             result="not ok exit status $status"
         elif ! grep -q '^test_[a-z0-9_]*: \(passed\|[0-9]* of\)' "$log"; then

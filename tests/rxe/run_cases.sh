@@ -1,0 +1,136 @@
+# shellcheck shell=bash disable=SC2154 # the variables named below
+# What tests/rxe/inside runs, as lines like those of tests/mpi/run_cases.sh, and the cases of kind `call`.
+# Sourced, not run; needs run_lib.sh, lose().
+#
+# Emulation is slow: few cases, each for something that no other one has.
+
+cases_one()
+{
+    local variant
+
+    add call 0 verbs default devices_active
+    add call 2 verbs default pingpong rxe0 rxe1
+    add call 2 verbs-loss default pingpong rxe1 rxe0
+    add call 2 verbs default unit_test test_verbs
+    add served 2 verbs default test_served
+    add served 4 verbs default test_served
+    add plain 2 verbs default test_basic --quick
+    add plain 4 verbs default test_random --quick
+    add plain 2 verbs default test_comms --quick
+    add plain 2 verbs default test_threads --quick
+    for variant in tiny-blocks rendezvous-write rendezvous-read wrap; do
+        add served 3 verbs $variant test_served
+        add plain 3 verbs $variant test_random --quick
+    done
+    add served 2 verbs-loss default test_served
+    add plain 4 verbs-loss default test_random --quick
+    add plain 2 verbs-loss rendezvous-write test_random --quick
+    add plain 2 verbs-loss rendezvous-read test_random --quick
+    add plain 2 verbs rendezvous-write test_remap --quick
+    add plain 2 verbs rendezvous-read test_remap --quick
+    add call 2 verbs default buffers_stay_registered
+    add call 2 verbs default peer_killed 2
+    add call 4 verbs-loss default peer_killed 4
+    add kill 2 verbs default test_kill --mode first --iterations 8
+    add served 2 rc default test_served
+    add plain 4 rc default test_random --quick
+    add plain 2 rc rendezvous-write test_random --quick
+    add plain 2 rc rendezvous-read test_random --quick
+    add plain 2 rc-loss default test_random --quick
+}
+
+cases_two()
+{
+    add call 0 verbs default other_machine
+    add served 2 verbs default test_served
+    add served 4 auto default test_served
+    add plain 4 auto default test_random --quick
+    add plain 2 verbs-loss default test_random --quick
+    add plain 2 verbs rendezvous-read test_random --quick
+    add call 2 verbs default peer_killed 2
+    add served 2 rc default test_served
+    add plain 2 rc default test_random --quick
+}
+
+devices_active()
+{
+    local devices active
+
+    devices=$(ibv_devinfo -l | grep -c rxe)
+    active=$(ibv_devinfo | grep -c PORT_ACTIVE)
+    ibv_devinfo
+    [ "$devices" -ge 1 ] && [ "$devices" -eq "$active" ]
+}
+
+pingpong() # DEVICE DEVICE: also without the component
+{
+    local server status
+
+    timeout 60 ibv_rc_pingpong -d "$1" -g 1 -n 50 -s 16384 &
+    server=$!
+    sleep 1
+    timeout 60 ibv_rc_pingpong -d "$2" -g 1 -n 50 -s 16384 localhost
+    status=$?
+    wait $server && [ $status -eq 0 ]
+}
+
+other_machine()
+{
+    local status
+
+    timeout 60 /control/rsh vm1 ibv_rc_pingpong -d rxe0 -g 1 -n 50 &
+    server=$!
+    sleep 2
+    timeout 60 ibv_rc_pingpong -d rxe0 -g 1 -n 50 vm1
+    status=$?
+    wait $server && [ $status -eq 0 ]
+}
+
+unit_test() # PROGRAM of tests/unit
+{
+    lose 0
+    UCX_TLS=tcp,self UCX_NET_DEVICES=br0 timeout 120 "$TEST_BIN_DIR/../unit/$1"
+}
+
+# The buffers of equal calls are registered once, not per call.
+buffers_stay_registered()
+{
+    local log=$LOG_DIR/registered.log text transport_name launched
+    local -a options command
+
+    launch_options 2
+    component_options
+    options+=(--mca coll_rdma_rendezvous write --mca coll_rdma_rendezvous_min 1024 --mca coll_rdma_verbose 1)
+    # never gives memory back: the way of round 0 in every round
+    program_command test_remap --iterations 40 --mode keep
+    transport_options verbs
+    launch "$log" mpirun "${options[@]}" --mca coll rdma "${command[@]}"
+    text=$(<"$log")
+    rm -f "$log"
+    echo "$text"
+    awk '/verbs: user buffers:/ { ++ranks; if ($5 >= 40 && $7 <= 6) ++good; print }
+        END { exit !(ranks == 2 && good == 2) }' <<<"$text"
+}
+
+# One rank is killed, and mpirun is told to let the others live: they must find out by themselves, soon, and
+# say what happened.
+peer_killed() # RANKS
+{
+    local log=$LOG_DIR/peer_killed.log text transport_name launched status=0
+    local -a options command
+
+    launch_options "$1"
+    component_options
+    program_command test_kill --mode last --iterations 8 --limit 80
+    transport_options verbs
+    LIMIT=$KILL_LIMIT launch "$log" mpirun --enable-recovery "${options[@]}" --mca coll rdma "${command[@]}" ||
+        status=$?
+    text=$(<"$log")
+    rm -f "$log"
+    echo "$text"
+    echo "exit status $status"
+    # the exit status is 0 with --enable-recovery, whatever the ranks returned
+    [ $status -ne 124 ] && [ $status -ne 137 ] && ! grep -q HANG <<<"$text" &&
+        grep -qE 'verbs: port rxe[0-9]:1 lost process [0-9]+ on vm[0-9] ' <<<"$text" &&
+        grep -qE 'allreduce|bcast|reduce|barrier' <<<"$(grep 'the peer has failed' <<<"$text")"
+}
