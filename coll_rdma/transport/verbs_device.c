@@ -89,6 +89,20 @@ typedef struct candidate {
     unsigned score;
 } candidate_t;
 
+/* libibverbs says "no such file" whatever it is. */
+static void report_closed(struct ibv_device *device)
+{
+    int error = errno;
+    char file[64];
+
+    snprintf(file, sizeof(file), "/dev/infiniband/%.32s", device->dev_name);
+    if (0 != access(file, R_OK | W_OK)) {
+        error = errno;
+    }
+    crdma_log(CRDMA_LOG_ERROR, "verbs: device %s cannot be opened: %s: %s (this process needs to read and "
+              "write that file)", ibv_get_device_name(device), file, strerror(error));
+}
+
 /* The active ports among `wanted` (DEVICE or DEVICE:PORT; NULL: all), the best one in *best. */
 static int count_active(struct ibv_device **devices, const char *wanted, candidate_t *best,
                         int *inactive)
@@ -108,10 +122,7 @@ static int count_active(struct ibv_device **devices, const char *wanted, candida
         }
         context = ibv_open_device(*d);
         if (NULL == context) {
-            crdma_log(CRDMA_LOG_ERROR,
-                      "verbs: device %s cannot be opened: %s (this process needs to read and write "
-                      "the files in /dev/infiniband)",
-                      name, strerror(errno));
+            report_closed(*d);
             ++*inactive;
             continue;
         }

@@ -32,11 +32,14 @@ cases_one()
     add call 2 verbs default peer_killed 2
     add call 4 verbs-loss default peer_killed 4
     add kill 2 verbs default test_kill --mode first --iterations 8
+    add call 2 verbs default refused locked_memory
+    add call 2 verbs default refused permission
     add served 2 rc default test_served
     add plain 4 rc default test_random --quick
     add plain 2 rc rendezvous-write test_random --quick
     add plain 2 rc rendezvous-read test_random --quick
     add plain 2 rc-loss default test_random --quick
+    add call 2 verbs default refused port_down # last: the port stays down
 }
 
 cases_two()
@@ -50,6 +53,7 @@ cases_two()
     add call 2 verbs default peer_killed 2
     add served 2 rc default test_served
     add plain 2 rc default test_random --quick
+    add call 2 auto default other_transport # last: the port stays down
 }
 
 devices_active()
@@ -90,6 +94,65 @@ unit_test() # PROGRAM of tests/unit
 {
     lose 0
     UCX_TLS=tcp,self UCX_NET_DEVICES=br0 timeout 120 "$TEST_BIN_DIR/../unit/$1"
+}
+
+# launch_with TRANSPORT PROGRAM [ARGUMENTS]: on two ranks, with the trace; `wrap` (an array) is put before the
+# program. Its output is in `text`.
+launch_with()
+{
+    local log=$LOG_DIR/launch_with.log transport_name launched status
+    local -a options command
+
+    launch_options 2
+    component_options
+    options+=(--mca coll_rdma_verbose 2)
+    program_command "${@:2}"
+    command=("${wrap[@]}" "${command[@]}")
+    transport_options "$1"
+    launch "$log" mpirun "${options[@]}" --mca coll rdma "${command[@]}"
+    status=$?
+    text=$(<"$log")
+    rm -f "$log"
+    echo "$text"
+    return $status
+}
+
+# Verbs is asked for and cannot be had: one clear line, and the program works over what else there is.
+refused() # WHY
+{
+    local text line
+    local -a wrap
+
+    case $1 in
+    locked_memory)
+        # shellcheck disable=SC2016 # expanded there
+        wrap=(bash -c 'ulimit -l 64; exec setpriv --inh-caps=-ipc_lock --bounding-set=-ipc_lock "$@"' -)
+        line='verbs: port rxe[01]:1: .* cannot be registered: .*; the limit of locked memory is 0\.1 MiB: raise it'
+        ;;
+    permission)
+        wrap=(setpriv --inh-caps=-dac_override,-dac_read_search --bounding-set=-dac_override,-dac_read_search)
+        chmod 0 /dev/infiniband/uverbs*
+        trap 'chmod 666 /dev/infiniband/uverbs*' RETURN
+        line='verbs: device rxe[01] cannot be opened: /dev/infiniband/uverbs[01]: Permission denied'
+        ;;
+    port_down)
+        wrap=()
+        ip link set rx0 down
+        line='verbs: port rxe0:1 is not active but down'
+        ;;
+    esac
+    launch_with verbs test_served && grep -qE "$line" <<<"$text" && ! grep -q ' transport=verbs' <<<"$text"
+}
+
+# One of two machines has no usable port: all use UCX.
+other_transport()
+{
+    local text
+    local -a wrap=()
+
+    ip link set rx0 down
+    launch_with auto test_served && grep -q 'verbs: .*rxe0' <<<"$text" &&
+        grep -q ' transport=ucp' <<<"$text" && ! grep -q ' transport=verbs' <<<"$text"
 }
 
 # The buffers of equal calls are registered once, not per call.
