@@ -23,6 +23,14 @@
  *
  * FENCE_MODE is always ours, because the protocol relies on it; every other UCX_* variable of the
  * user counts.
+ *
+ * UCX 1.12 needs PROTO_INDIRECT_ID=y as well. Its "auto" gives an endpoint an indirect id if error
+ * handling was asked for when the endpoint was made; but when the peer's connection comes first,
+ * UCX makes it without, and our own call finds it. A put that arrives after such an endpoint was
+ * closed is then answered over the closed endpoint, and UCX aborts ("unexpected error: Endpoint
+ * timeout").
+ *
+ * doc/decisions.md says which versions were run.
  */
 #include "coll_rdma/transport/ucp_internal.h"
 
@@ -41,12 +49,14 @@ static const struct version_row {
     int wanted;                 /* those we ask for */
     crdma_ucp_order_t order[2]; /* by the protocols that run */
     const char *fence_mode[2];  /* value of FENCE_MODE, NULL: this version has no such option */
+    const char *indirect;       /* value of PROTO_INDIRECT_ID, NULL: its default is right */
 } versions[] = {
-    {12, V1, V1, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_FLUSH}, {NULL, NULL}},
-    {14, V1, V1, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_FLUSH}, {"weak", "weak"}},
-    {16, V2, V1, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_FLUSH}, {"weak", "weak"}},
-    {19, V2, V2, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_EP_BASED}, {"weak", "ep_based"}},
-    {22, V2, V2, {CRDMA_UCP_ORDER_FLUSH, CRDMA_UCP_ORDER_EP_BASED}, {"weak", "ep_based"}},
+    {12, V1, V1, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_FLUSH}, {NULL, NULL}, "y"},
+    {13, V1, V1, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_FLUSH}, {NULL, NULL}, NULL},
+    {14, V1, V1, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_FLUSH}, {"weak", "weak"}, NULL},
+    {16, V2, V1, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_FLUSH}, {"weak", "weak"}, NULL},
+    {19, V2, V2, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_EP_BASED}, {"weak", "ep_based"}, NULL},
+    {22, V2, V2, {CRDMA_UCP_ORDER_FLUSH, CRDMA_UCP_ORDER_EP_BASED}, {"weak", "ep_based"}, NULL},
 };
 
 const char *crdma_ucp_order_name(crdma_ucp_order_t order)
@@ -141,26 +151,30 @@ static void allow_shared_memory(ucp_config_t *config)
 }
 
 crdma_status_t crdma_ucp_order_configure(ucp_config_t *config, unsigned major, unsigned minor,
-                                         crdma_ucp_order_t *order)
+                                         crdma_ucp_order_t *order, int *protocols)
 {
     const struct version_row *row = find_row(major, minor);
     crdma_ucp_order_t forced = crdma_ucp_force_order;
     bool asked = NULL != getenv("UCX_PROTO_ENABLE");
     char value[16];
-    int protocols;
+    int which;
 
     if (NULL == row) {
         return CRDMA_ERR_UNSUPPORTED;
+    }
+    if (NULL != row->indirect && NULL == getenv("UCX_PROTO_INDIRECT_ID")) {
+        (void)crdma_ucp_option_set(config, "PROTO_INDIRECT_ID", row->indirect);
     }
     if (!asked && row->usual != row->wanted) {
         (void)crdma_ucp_option_set(config, "PROTO_ENABLE", V1 == row->wanted ? "n" : "y");
     }
     crdma_ucp_option_get(config, "PROTO_ENABLE", value, sizeof(value));
-    protocols = 0 == strcasecmp(value, "n") || 0 == strcasecmp(value, "no") ||
-                        0 == strcmp(value, "0") || 0 == strcasecmp(value, "off")
-                    ? V1
-                    : V2;
-    *order = row->order[protocols];
+    which = 0 == strcasecmp(value, "n") || 0 == strcasecmp(value, "no") ||
+                    0 == strcmp(value, "0") || 0 == strcasecmp(value, "off")
+                ? V1
+                : V2;
+    *protocols = V1 == which ? 1 : 2;
+    *order = row->order[which];
 
     if (CRDMA_UCP_ORDER_EP_BASED == forced && CRDMA_UCP_ORDER_EP_BASED != *order) {
         return CRDMA_ERR_UNSUPPORTED;
@@ -168,7 +182,7 @@ crdma_status_t crdma_ucp_order_configure(ucp_config_t *config, unsigned major, u
     if (CRDMA_UCP_ORDER_AUTO != forced && CRDMA_UCP_ORDER_MESSAGE != forced) {
         *order = forced;
     }
-    if (NULL != row->fence_mode[protocols]) {
+    if (NULL != row->fence_mode[which]) {
         const char *mode = CRDMA_UCP_ORDER_EP_BASED == *order ? "ep_based" : "weak";
 
         if (!crdma_ucp_option_set(config, "FENCE_MODE", mode)) {
