@@ -464,7 +464,8 @@ static int report(const char *setting, int order, const struct scenario *scenari
         bool broken = CRDMA_UCP_ORDER_REVERSED == order;
 
         rc = 0 < torn ? !may_tear(order) : broken;
-        printf(", %ld of %ld torn%s", torn, hunt_puts, 0 == rc && broken ? " (must be)" : "");
+        printf(", %ld of %ld torn%s  [%s]", torn, hunt_puts, 0 == rc && broken ? " (must be)" : "",
+               pair_shared->transport);
     }
     printf("%s\n", 0 == rc ? "" : (PAIR_SKIP == rc ? ": skipped" : ": FAILED"));
     fflush(stdout);
