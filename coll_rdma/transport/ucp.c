@@ -43,6 +43,7 @@ static crdma_status_t open_context(crdma_ucp_state_t *s)
                            .mt_workers_shared = 1,
                            .name = "coll_rdma"};
     unsigned major, minor, release;
+    int protocols = 0;
     crdma_status_t rc;
     ucp_config_t *config;
     ucs_status_t status;
@@ -68,7 +69,7 @@ static crdma_status_t open_context(crdma_ucp_state_t *s)
             (void)crdma_ucp_option_set(config, "TLS", "tcp,self");
         }
     }
-    rc = crdma_ucp_order_configure(config, major, minor, &s->order);
+    rc = crdma_ucp_order_configure(config, major, minor, &s->order, &protocols);
     if (CRDMA_OK == rc) {
         status = ucp_init(&params, config, &s->context);
         rc = UCS_OK == status ? CRDMA_OK : report("no usable device", status);
@@ -77,8 +78,9 @@ static crdma_status_t open_context(crdma_ucp_state_t *s)
     s->use_messages = CRDMA_UCP_ORDER_AUTO == crdma_ucp_force_order ||
                       CRDMA_UCP_ORDER_MESSAGE == crdma_ucp_force_order;
     s->only_messages = CRDMA_UCP_ORDER_MESSAGE == crdma_ucp_force_order;
-    snprintf(s->description, sizeof(s->description), "UCX %u.%u.%u, order %s%s", major, minor,
-             release, crdma_ucp_order_name(s->order), s->use_messages ? " or message" : "");
+    snprintf(s->description, sizeof(s->description), "UCX %u.%u.%u, protocols v%d, order %s%s",
+             major, minor, release, protocols, crdma_ucp_order_name(s->order),
+             s->use_messages ? " or message" : "");
     return rc;
 }
 

@@ -66,7 +66,8 @@ void crdma_ucp_unwatch_memory(void);
 /* The operations, see transport.h. NULL in a build without UCX. */
 const crdma_transport_t *crdma_ucp_transport(void);
 
-/* One line for reports: UCX version and ordering mode, e.g. "UCX 1.13.1, order weak". */
+/* One line for reports: UCX version, its protocols and the ordering of puts, e.g. "UCX 1.13.1,
+ * protocols v1, order weak". */
 const char *crdma_ucp_describe(void);
 
 #endif

@@ -114,9 +114,10 @@ extern crdma_ucp_state_t crdma_ucp_state;
 void crdma_ucp_option_get(const ucp_config_t *config, const char *name, char *value, size_t size);
 bool crdma_ucp_option_set(ucp_config_t *config, const char *name, const char *value);
 
-/* ucp_order.c: set the configuration for this version and decide the order of puts. */
+/* ucp_order.c: set the configuration for this version; say how puts are ordered and which of UCX's
+ * protocols, 1 or 2, will run. */
 crdma_status_t crdma_ucp_order_configure(ucp_config_t *config, unsigned major, unsigned minor,
-                                         crdma_ucp_order_t *order);
+                                         crdma_ucp_order_t *order, int *protocols);
 const char *crdma_ucp_order_name(crdma_ucp_order_t order);
 
 /* ucp_endpoint.c */

@@ -3,16 +3,16 @@
  *
  * UCX has two ways to serve a put, and they order differently:
  *
- * - Protocols v1 (default up to 1.15, there up to 1.21). A key resolves to exactly one lane of the
- *   endpoint: one with real remote writes or, if the transport has none, the lane of active
+ * - Protocols v1 (default up to 1.15, complete up to 1.21). A key resolves to exactly one lane of
+ * the endpoint: one with real remote writes or, if the transport has none, the lane of active
  *   messages, on which short and fragmented puts are sent, and stored by the target, in order.
  *   Two puts with the same memory domains share a lane, and what that lane needs between them
  *   is what ucp_worker_fence asks of it (InfiniBand: a fence bit, and a key without relaxed
  *   ordering for the second put; tcp and shared memory: nothing). The weak fence is right.
- * - Protocols v2 (default since 1.16, the only ones since 1.22) pick lane and protocol by size. A
- *   long payload may go by a bulk lane (another rail, tcp's own put, a copy by the kernel)
- *   while the flag goes by another. Nothing orders lanes, and a weak fence does not either.
- *   UCX's "auto" fence is then strong: it blocks until all endpoints are flushed. Since 1.19
+ * - Protocols v2 (complete since 1.14, default since 1.16, the only ones since 1.22) pick lane and
+ * protocol by size. A long payload may go by a bulk lane (another rail, tcp's own put, a copy by
+ * the kernel) while the flag goes by another. Nothing orders lanes, and a weak fence does not
+ * either. UCX's "auto" fence is then strong: it blocks until all endpoints are flushed. Since 1.19
  *   there is "ep_based": UCX remembers the lanes in use per endpoint and blocks only if the
  *   next put would go by another one.
  *
@@ -21,8 +21,17 @@
  * the user wants v2 on a version without ep_based) ends at FLUSH, which is right everywhere: the
  * flag is put when the flush of the payload has completed, and nothing blocks meanwhile.
  *
- * FENCE_MODE is always ours, because the protocol relies on it; every other UCX_* variable of the
- * user counts.
+ * FENCE_MODE is always ours, because the protocol relies on it. So is PROTO_ENABLE where the other
+ * protocols do not serve: 1.12 crashes in a rendezvous by v2, 1.13 aborts when a peer is lost, and
+ * since 1.22 every put by v1 is refused. Every other UCX_* variable of the user counts.
+ *
+ * UCX 1.12 needs PROTO_INDIRECT_ID=y as well. Its "auto" gives an endpoint an indirect id if error
+ * handling was asked for when the endpoint was made; but when the peer's connection comes first,
+ * UCX makes it without, and our own call finds it. A put that arrives after such an endpoint was
+ * closed is then answered over the closed endpoint, and UCX aborts ("unexpected error: Endpoint
+ * timeout").
+ *
+ * doc/decisions.md says which versions were run.
  */
 #include "coll_rdma/transport/ucp_internal.h"
 
@@ -36,17 +45,18 @@
 enum { V1 = 0, V2 = 1 };
 
 static const struct version_row {
-    unsigned minor;             /* UCX 1.minor and later, until the next row */
-    int usual;                  /* the protocols this version runs if nobody asks */
-    int wanted;                 /* those we ask for */
+    unsigned minor; /* UCX 1.minor and later, until the next row */
+    int wanted;     /* the protocols that we ask for */
+    bool only;      /* the others do not serve: the user's wish for them does not count */
     crdma_ucp_order_t order[2]; /* by the protocols that run */
     const char *fence_mode[2];  /* value of FENCE_MODE, NULL: this version has no such option */
+    const char *indirect;       /* value of PROTO_INDIRECT_ID, NULL: its default is right */
 } versions[] = {
-    {12, V1, V1, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_FLUSH}, {NULL, NULL}},
-    {14, V1, V1, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_FLUSH}, {"weak", "weak"}},
-    {16, V2, V1, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_FLUSH}, {"weak", "weak"}},
-    {19, V2, V2, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_EP_BASED}, {"weak", "ep_based"}},
-    {22, V2, V2, {CRDMA_UCP_ORDER_FLUSH, CRDMA_UCP_ORDER_EP_BASED}, {"weak", "ep_based"}},
+    {12, V1, true, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_FLUSH}, {NULL, NULL}, "y"},
+    {13, V1, true, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_FLUSH}, {NULL, NULL}, NULL},
+    {14, V1, false, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_FLUSH}, {"weak", "weak"}, NULL},
+    {19, V2, false, {CRDMA_UCP_ORDER_WEAK, CRDMA_UCP_ORDER_EP_BASED}, {"weak", "ep_based"}, NULL},
+    {22, V2, true, {CRDMA_UCP_ORDER_FLUSH, CRDMA_UCP_ORDER_EP_BASED}, {"weak", "ep_based"}, NULL},
 };
 
 const char *crdma_ucp_order_name(crdma_ucp_order_t order)
@@ -140,27 +150,39 @@ static void allow_shared_memory(ucp_config_t *config)
     }
 }
 
+/* The protocols that UCX will run with this configuration. */
+static int protocols_set(const ucp_config_t *config)
+{
+    char value[16];
+
+    crdma_ucp_option_get(config, "PROTO_ENABLE", value, sizeof(value));
+    return 0 == strcasecmp(value, "n") || 0 == strcasecmp(value, "no") || 0 == strcmp(value, "0") ||
+                   0 == strcasecmp(value, "off")
+               ? V1
+               : V2;
+}
+
 crdma_status_t crdma_ucp_order_configure(ucp_config_t *config, unsigned major, unsigned minor,
-                                         crdma_ucp_order_t *order)
+                                         crdma_ucp_order_t *order, int *protocols)
 {
     const struct version_row *row = find_row(major, minor);
     crdma_ucp_order_t forced = crdma_ucp_force_order;
-    bool asked = NULL != getenv("UCX_PROTO_ENABLE");
-    char value[16];
-    int protocols;
+    const bool asked = NULL != getenv("UCX_PROTO_ENABLE");
+    int which;
 
     if (NULL == row) {
         return CRDMA_ERR_UNSUPPORTED;
     }
-    if (!asked && row->usual != row->wanted) {
-        (void)crdma_ucp_option_set(config, "PROTO_ENABLE", V1 == row->wanted ? "n" : "y");
+    if (NULL != row->indirect && NULL == getenv("UCX_PROTO_INDIRECT_ID")) {
+        (void)crdma_ucp_option_set(config, "PROTO_INDIRECT_ID", row->indirect);
     }
-    crdma_ucp_option_get(config, "PROTO_ENABLE", value, sizeof(value));
-    protocols = 0 == strcasecmp(value, "n") || 0 == strcasecmp(value, "no") ||
-                        0 == strcmp(value, "0") || 0 == strcasecmp(value, "off")
-                    ? V1
-                    : V2;
-    *order = row->order[protocols];
+    which = protocols_set(config);
+    if (which != row->wanted && (row->only || !asked)) {
+        (void)crdma_ucp_option_set(config, "PROTO_ENABLE", V1 == row->wanted ? "n" : "y");
+        which = protocols_set(config);
+    }
+    *protocols = V1 == which ? 1 : 2;
+    *order = row->order[which];
 
     if (CRDMA_UCP_ORDER_EP_BASED == forced && CRDMA_UCP_ORDER_EP_BASED != *order) {
         return CRDMA_ERR_UNSUPPORTED;
@@ -168,7 +190,7 @@ crdma_status_t crdma_ucp_order_configure(ucp_config_t *config, unsigned major, u
     if (CRDMA_UCP_ORDER_AUTO != forced && CRDMA_UCP_ORDER_MESSAGE != forced) {
         *order = forced;
     }
-    if (NULL != row->fence_mode[protocols]) {
+    if (NULL != row->fence_mode[which]) {
         const char *mode = CRDMA_UCP_ORDER_EP_BASED == *order ? "ep_based" : "weak";
 
         if (!crdma_ucp_option_set(config, "FENCE_MODE", mode)) {

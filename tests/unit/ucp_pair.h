@@ -14,6 +14,7 @@
 
 enum {
     PAIR_SKIP = 77,
+    PAIR_UCX_ABORT = 2,
     PAIR_CARD_MAX = 4096,
     PAIR_TIME_LIMIT = 60, /* s */
     RING = 8,             /* slots */
@@ -25,6 +26,7 @@ struct pair_shared {
     char card[2][PAIR_CARD_MAX];
     int turn[2];
     int64_t note[8];
+    char transport[96]; /* as it describes itself */
 };
 
 extern struct pair_shared *pair_shared;
@@ -59,8 +61,11 @@ bool intact(const uint64_t *words, size_t bytes, uint64_t seq);
 bool pair_prepare(void);
 void pair_cleanup(void);
 
-/* Run one scenario. tls as in UCX_TLS, or "default". killed: rank 1 is expected to die of SIGKILL.
- * 0: as it should be; 1: failed, or something was left behind; PAIR_SKIP. */
-int pair_run(const char *tls, crdma_ucp_order_t order, bool killed, void (*run)(void));
+/* Run one scenario. setting: a list as in UCX_TLS or "default", then NAME=VALUE for UCX_NAME, all
+ * separated by spaces. killed: rank 1 is expected to die of SIGKILL.
+ * 0: as it should be; 1: failed, or something was left behind; PAIR_SKIP; PAIR_UCX_ABORT: killed,
+ * and rank 0 ended by the assertion that UCX's tcp violates when a peer is lost (see ucp_pair.c).
+ */
+int pair_run(const char *setting, crdma_ucp_order_t order, bool killed, void (*run)(void));
 
 #endif
