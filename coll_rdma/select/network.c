@@ -6,7 +6,7 @@
  *   h(m)        L, or 2 L for a rendezvous: the receiver's grant comes first
  *   c(m)        messages that m bytes are sent as: blocks; of a rendezvous the grant, the flag, and
  *               the payload by fragments
- *   p(k, m, b)  max(k o b c(m), o b + k m G): until the processor and the port are free again
+ *   p(k, m, b)  max(k o b c(m), o b + k (m + H) G): until the processor and the port are free again
  *
  *   tree                d (h(m) + p(K, m, 1))                   broadcast, reduce
  *   scatter, gather     sum over rounds i of h(m') + p(K, m', 1), m' = m / (K + 1)^i
@@ -42,6 +42,9 @@ const crdma_network_t crdma_network_default = {.latency_ns = 2000,
  * each end (the measurement above); where an adapter moves them the product with o is next to
  * nothing. */
 #define FRAGMENT (16 * 1024)
+/* What a message adds on the wire, bytes: headers of TCP/IP, UCX and ours, frame and gap (a message
+ * of 8 B had 167 B). */
+#define HEADERS 160
 
 typedef struct best {
     uint64_t cost;
@@ -78,7 +81,7 @@ static uint64_t messages(const crdma_network_t *n, size_t m)
 static uint64_t port(const crdma_network_t *n, int k, size_t m, uint64_t busy)
 {
     const uint64_t o = n->overhead_ns * busy;
-    const uint64_t wire = o + (uint64_t) k * m * n->gap_ps / 1000;
+    const uint64_t wire = o + (uint64_t) k * (m + HEADERS) * n->gap_ps / 1000;
     const uint64_t processor = (uint64_t) k * o * messages(n, m);
 
     return wire > processor ? wire : processor;
