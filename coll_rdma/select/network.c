@@ -4,8 +4,8 @@
  * With d = rounds(K) = ceil(log_{K+1} N), m bytes:
  *
  *   h(m)        L, or 2 L for a rendezvous: the receiver's grant comes first
- *   c(m)        messages that m bytes are sent as: blocks; of a rendezvous the grant, the flag, and
- *               the payload by fragments
+ *   c(m)        messages that m bytes are sent as: blocks, two if m > 4 KB; of a rendezvous the
+ *               grant, the flag, and the payload by fragments
  *   p(k, m, b)  max(k o b c(m), o b + k (m + H) G): until the processor and the port are free again
  *
  *   tree                d (h(m) + p(K, m, 1))                   broadcast, reduce
@@ -42,6 +42,8 @@ const crdma_network_t crdma_network_default = {.latency_ns = 2000,
  * each end (the measurement above); where an adapter moves them the product with o is next to
  * nothing. */
 #define FRAGMENT (16 * 1024)
+/* What goes through blocks and is longer is sent as two messages at least (engine/op.c). */
+#define SPLIT 4096
 /* What a message adds on the wire, bytes: headers of TCP/IP, UCX and ours, frame and gap (a message
  * of 8 B had 167 B). */
 #define HEADERS 160
@@ -73,9 +75,13 @@ static uint64_t all_busy(const crdma_network_t *n)
 
 static uint64_t messages(const crdma_network_t *n, size_t m)
 {
-    return m >= n->rndv_min  ? 2 + m / FRAGMENT
-           : m <= n->block_size ? 1
-                                : (m + n->block_size - 1) / n->block_size;
+    if (m >= n->rndv_min) {
+        return 2 + m / FRAGMENT;
+    }
+    if (m <= SPLIT) {
+        return 1;
+    }
+    return m <= 2 * n->block_size ? 2 : (m + n->block_size - 1) / n->block_size;
 }
 
 static uint64_t port(const crdma_network_t *n, int k, size_t m, uint64_t busy)
