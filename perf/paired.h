@@ -52,6 +52,7 @@ struct paired {
     /* What is being measured. */
     struct perf_call call;
     struct perf_pattern pattern;
+    bool fresh;     /* nothing has been called yet */
     size_t bytes;
     size_t stride; /* between the buffers of a dirty batch */
     char *in;

@@ -13,25 +13,17 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* Of a wait with `yield`, all but this is slept: about what a sleeper needs to wake up. */
-#define ASLEEP_NS 200000
-
 bool perf_wait_until(int64_t when, bool yield)
 {
+    const struct timespec t = {when / 1000000000, when % 1000000000};
+
     if (perf_now() > when) {
         return false;
     }
-    if (yield && perf_now() + ASLEEP_NS < when) {
-        const int64_t until = when - ASLEEP_NS;
-        const struct timespec t = {until / 1000000000, until % 1000000000};
-
-        while (EINTR == clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL)) {
-        }
+    /* A sleeper wakes up late, but who polled the clock would make others late. */
+    while (yield && EINTR == clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL)) {
     }
     while (perf_now() < when) {
-        if (yield) {
-            sched_yield();
-        }
     }
     return true;
 }

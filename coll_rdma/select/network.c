@@ -3,19 +3,26 @@
  *
  * With d = rounds(K) = ceil(log_{K+1} N), m bytes:
  *
- *   h(m)     L, or 2 L for a rendezvous: the receiver's grant comes first
- *   c(m)     messages that m bytes are sent as: blocks, or grant and payload of a rendezvous
- *   p(m, b)  o b + max(o b (c(m) - 1), m G): until a port or its processor is free again
+ *   h(m)        L, or 2 L for a rendezvous: the receiver's grant comes first
+ *   c(m)        messages that m bytes are sent as: blocks, two if m > 4 KB; of a rendezvous the
+ *               grant, the flag, and the payload by fragments
+ *   p(k, m, b)  max(k o b c(m), o b + k (m + H) G): until the processor and the port are free again
  *
- *   tree                d (h(m) + K p(m, 1))                    broadcast, reduce
- *   scatter, gather     d (h(m') + K o (c(m') - 1)) + p(m, 1)   with m' = m / (K + 1)
+ *   tree                d (h(m) + p(K, m, 1))                   broadcast, reduce
+ *   scatter, gather     sum over rounds i of h(m') + p(K, m', 1), m' = m / (K + 1)^i
  *   allgather, reduce-scatter   the same with b = 2 s
- *   K chains of segments S      ceil((N - 1) / K) (h(S) + p(S, 2 s)) + (m/S - 1) K p(S, 2 s)
- *   exchange            d (h(m) + K p(m, 2 s))                    allreduce, barrier
- *   ring                2 (N - 1) (h(m/N) + p(m/N, 2 s))
+ *   K chains of segments S      ceil((N - 1) / K) (h(S) + p(1, S, 2 s)) + (m/S - 1) K max(2 s o c, S G)
+ *   exchange            d (h(m) + p(K, m, 2 s))                   allreduce, barrier
+ *   ring                2 (N - 1) (h(m/N) + p(1, m/N, 2 s))
  *
  * b is how many overheads a processor pays while one message goes: 2 s where all ranks send and
  * receive at once. For each number of rounds only the smallest K counts: a larger one sends more.
+ *
+ * Measured against it (16 emulated hosts, 1 ms, 1 Gbit/s, 2 processors, UCX 1.13 over tcp, o = 14 us;
+ * 30 points of allreduce, 16 of broadcast, up to 2 MB): root of the mean square error 22 %; the
+ * choice among what was measured is at most 18 % slower than the best. With the parts of all rounds as
+ * large as those of the first, or with a rendezvous whose payload costs no processor time, allreduce
+ * of 256 KB took 1.7 times the best.
  */
 #include "coll_rdma/select/network.h"
 
@@ -31,6 +38,15 @@ const crdma_network_t crdma_network_default = {.latency_ns = 2000,
 #define DEGREE_MAX 64
 /* Copying a byte into and out of a block. */
 #define COPY_PS 200
+/* Bytes of a rendezvous that take as much processor time as a message. Over tcp 1.15 ns per byte at
+ * each end (the measurement above); where an adapter moves them the product with o is next to
+ * nothing. */
+#define FRAGMENT (16 * 1024)
+/* What goes through blocks and is longer is sent as two messages at least (engine/op.c). */
+#define SPLIT 4096
+/* What a message adds on the wire, bytes: headers of TCP/IP, UCX and ours, frame and gap (a message
+ * of 8 B had 167 B). */
+#define HEADERS 160
 
 typedef struct best {
     uint64_t cost;
@@ -59,15 +75,22 @@ static uint64_t all_busy(const crdma_network_t *n)
 
 static uint64_t messages(const crdma_network_t *n, size_t m)
 {
-    return m >= n->rndv_min ? 2 : m <= n->block_size ? 1 : (m + n->block_size - 1) / n->block_size;
+    if (m >= n->rndv_min) {
+        return 2 + m / FRAGMENT;
+    }
+    if (m <= SPLIT) {
+        return 1;
+    }
+    return m <= 2 * n->block_size ? 2 : (m + n->block_size - 1) / n->block_size;
 }
 
-static uint64_t port(const crdma_network_t *n, size_t m, uint64_t busy)
+static uint64_t port(const crdma_network_t *n, int k, size_t m, uint64_t busy)
 {
     const uint64_t o = n->overhead_ns * busy;
-    const uint64_t wire = (uint64_t) m * n->gap_ps / 1000, processor = o * (messages(n, m) - 1);
+    const uint64_t wire = o + (uint64_t) k * (m + HEADERS) * n->gap_ps / 1000;
+    const uint64_t processor = (uint64_t) k * o * messages(n, m);
 
-    return o + (wire > processor ? wire : processor);
+    return wire > processor ? wire : processor;
 }
 
 static uint64_t rounds(int ranks, int degree)
@@ -82,43 +105,49 @@ static uint64_t rounds(int ranks, int degree)
 
 static uint64_t tree(const crdma_network_t *n, int ranks, int k, size_t m)
 {
-    return rounds(ranks, k) * (hop(n, m) + (uint64_t) k * port(n, m, 1));
+    return rounds(ranks, k) * (hop(n, m) + port(n, k, m, 1));
 }
 
 static uint64_t exchange(const crdma_network_t *n, int ranks, int k, size_t m)
 {
-    return rounds(ranks, k) * (hop(n, m) + (uint64_t) k * port(n, m, all_busy(n)));
+    return rounds(ranks, k) * (hop(n, m) + port(n, k, m, all_busy(n)));
 }
 
 /* Every rank's part goes to everybody, or comes from everybody. */
 static uint64_t parts(const crdma_network_t *n, int ranks, int k, size_t m, uint64_t busy)
 {
-    const size_t part = m / (size_t) (k + 1);
-    const uint64_t processor = n->overhead_ns * busy * messages(n, part);
+    uint64_t sum = 0;
+    size_t part = m;
 
-    return rounds(ranks, k) * (hop(n, part) + (uint64_t) k * processor) + port(n, m, 1);
+    for (int64_t reach = 1; reach < ranks; reach *= k + 1) {
+        part /= (size_t) (k + 1);
+        sum += hop(n, part) + port(n, k, part, busy);
+    }
+    return sum;
 }
 
 static uint64_t chain(const crdma_network_t *n, int ranks, int k, size_t m, size_t segment)
 {
-    const uint64_t one = port(n, segment, all_busy(n));
+    const uint64_t processor = n->overhead_ns * all_busy(n) * messages(n, segment);
+    const uint64_t wire = (uint64_t) segment * n->gap_ps / 1000;
+    const uint64_t next = (uint64_t) k * (wire > processor ? wire : processor);
     const uint64_t count = (m + segment - 1) / segment, length = (uint64_t) ((ranks - 2) / k + 1);
 
-    return length * (hop(n, segment) + one) + (count - 1) * (uint64_t) k * one;
+    return length * (hop(n, segment) + port(n, 1, segment, all_busy(n))) + (count - 1) * next;
 }
 
 static uint64_t ring(const crdma_network_t *n, int ranks, size_t m)
 {
     const size_t part = m / (size_t) ranks;
 
-    return 2 * (uint64_t) (ranks - 1) * (hop(n, part) + port(n, part, all_busy(n)));
+    return 2 * (uint64_t) (ranks - 1) * (hop(n, part) + port(n, 1, part, all_busy(n)));
 }
 
-/* A segment that needs a grant would stop the pipeline. */
+/* A segment that needs a grant would stop the pipeline. Two ranks have nothing to pipeline. */
 static void offer_chains(const crdma_network_t *n, int ranks, size_t m, best_t *best)
 {
     for (size_t segment = n->block_size; segment < m && segment < n->rndv_min; segment *= 2) {
-        for (int k = 1; k <= 3 && k < ranks; ++k) {
+        for (int k = 1; k <= 3 && k + 1 < ranks; ++k) {
             offer(best, chain(n, ranks, k, m, segment), CRDMA_ALG_CHAIN, k, segment);
         }
     }

@@ -203,7 +203,7 @@ start_netdelay()
         >"$state/netdelay.log" 2>&1 &
     echo $! >"$state/netdelay.pid"
     for ((i = 0; i < 100; ++i)); do
-        ! grep -q '^ready' "$state/netdelay.log" || return 0
+        ! grep -qs '^ready' "$state/netdelay.log" || return 0
         kill -0 $! 2>/dev/null || break
         sleep 0.05
     done
