@@ -141,8 +141,13 @@ crdma_status_t crdma_model_formula(const crdma_model_case_t *what,
     if (1 == what->size) {
         return CRDMA_OK;
     }
-    if (call->send_receive && 1 < k && CRDMA_ALG_TREE != what->alg && CRDMA_ALG_RING != what->alg) {
-        *exact = false; /* messages are matched in another order than they arrive in */
+    if (1 < k
+        && (CRDMA_ALG_RSAG == what->alg || (CRDMA_ALG_EXCHANGE == what->alg && call->send_receive))) {
+        *exact = false; /* messages are taken in another order than they arrive in */
+    }
+    if ((CRDMA_ALG_RSAG == what->alg || CRDMA_ALG_RING == what->alg)
+        && 0 != call->bytes % (64 * (size_t) what->size)) {
+        *exact = false; /* blocks end at cache lines, so they are not all of one size */
     }
     if (CRDMA_BCAST == what->coll && CRDMA_ALG_TREE == what->alg) {
         *ns += bcast_tree(&t, d, k);

@@ -39,8 +39,7 @@ typedef struct walk {
     const crdma_model_job_t *job;
     const crdma_model_machine_t *machine;
     const crdma_model_call_t *call;
-    size_t elsize, grain, seg_count, count;
-    int64_t nseg;
+    crdma_cut_t cut;
     place_t *places;
     queue_t *queues;
     flight_t *flights;
@@ -73,22 +72,6 @@ static double work(walk_t *w, int rank, double now, double ns)
         *free_at = now + ns;
     }
     return now + ns;
-}
-
-static size_t length(const walk_t *w, int64_t seg, int block, int n)
-{
-    const size_t first = (size_t) seg * w->seg_count;
-    const size_t count = w->count - first < w->seg_count ? w->count - first : w->seg_count;
-    size_t begin, end;
-
-    if (0 == n) {
-        return 0;
-    }
-    if (1 == w->job->nblocks) {
-        return count * w->elsize;
-    }
-    crdma_sched_range(count, w->grain, w->job->nblocks, block, n, &begin, &end);
-    return (end - begin) * w->elsize;
 }
 
 static const crdma_model_message_t *cost_of(walk_t *w, int level, size_t bytes)
@@ -162,7 +145,7 @@ static crdma_status_t send_one(walk_t *w, int rank, const crdma_step_t *step, in
     place_t *p = &w->places[rank];
     const int32_t edge = w->job->peers[w->job->peer_base[rank] + step->first + p->peer];
     const int level = level_of(w, edge);
-    const size_t bytes = length(w, seg, step->src_block + p->peer * step->stride, step->nblocks);
+    const size_t bytes = crdma_cut_length(&w->cut, seg, step->src_block + p->peer * step->stride, step->nblocks);
     const crdma_model_message_t *m = cost_of(w, level, bytes);
     const int32_t f = take_flight(w);
     queue_t *q = &w->queues[edge];
@@ -250,7 +233,7 @@ static crdma_status_t receive_all(walk_t *w, int rank, const crdma_step_t *step,
             continue;
         }
         const int level = level_of(w, peers[i]);
-        const size_t bytes = length(w, seg, step->dst_block + i * step->stride, step->nblocks);
+        const size_t bytes = crdma_cut_length(&w->cut, seg, step->dst_block + i * step->stride, step->nblocks);
         flight_t *f = &w->flights[w->queues[peers[i]].head];
         const crdma_model_message_t *cost = cost_of(w, level, bytes);
 
@@ -267,7 +250,7 @@ static crdma_status_t receive_all(walk_t *w, int rank, const crdma_step_t *step,
         const flight_t *f = w->taken[k];
         const int i = (int) f->sent;
         const int level = level_of(w, peers[i]);
-        const size_t bytes = length(w, seg, step->dst_block + i * step->stride, step->nblocks);
+        const size_t bytes = crdma_cut_length(&w->cut, seg, step->dst_block + i * step->stride, step->nblocks);
         const bool in_place = reduces && !w->call->send_receive;
 
         m[level] = *cost_of(w, level, bytes);
@@ -318,13 +301,13 @@ static crdma_status_t advance(walk_t *w, int rank, bool *more)
     place_t *p = &w->places[rank];
 
     *more = true;
-    for (; p->turn < w->nseg + r->lag; ++p->turn, p->step = 0) {
+    for (; p->turn < w->cut.nseg + r->lag; ++p->turn, p->step = 0) {
         for (; p->step < r->nsteps; ++p->step, p->peer = 0) {
             const crdma_step_t *step = &w->job->steps[r->step + p->step];
             const int64_t seg = p->turn - r->skew[step->phase];
             crdma_status_t status = CRDMA_OK;
 
-            if (0 > seg || seg >= w->nseg) {
+            if (0 > seg || seg >= w->cut.nseg) {
                 continue;
             }
             if (CRDMA_STEP_SEND == step->kind) {
@@ -336,7 +319,7 @@ static crdma_status_t advance(walk_t *w, int rank, bool *more)
             if (CRDMA_STEP_COPY == step->kind) {
                 p->now = work(w, rank, p->now,
                               w->machine->level[CRDMA_MODEL_INSIDE].copy_in
-                                  * (double) length(w, seg, step->dst_block, step->nblocks));
+                                  * (double) crdma_cut_length(&w->cut, seg, step->dst_block, step->nblocks));
             } else {
                 status = receive(w, rank, step, seg);
             }
@@ -387,16 +370,7 @@ static crdma_status_t prepare(walk_t *w)
     const crdma_model_job_t *job = w->job;
     const size_t nodes = (size_t) crdma_model_nnodes(&job->what), ranks = (size_t) job->what.size;
 
-    w->elsize = 0 != w->call->elsize ? w->call->elsize : 0 == w->call->bytes % 4 ? 4 : 1;
-    w->count = w->call->bytes / w->elsize;
-    w->grain = w->elsize <= 64 && 0 == (w->elsize & (w->elsize - 1)) ? 64 / w->elsize : 1;
-    w->seg_count = w->count;
-    w->nseg = 1;
-    if (0 != w->call->segment && w->call->segment < w->call->bytes) {
-        w->seg_count = w->call->segment / w->elsize / w->grain * w->grain;
-        w->seg_count = 0 == w->seg_count ? w->grain : w->seg_count;
-        w->nseg = (int64_t) ((w->count + w->seg_count - 1) / w->seg_count);
-    }
+    crdma_cut_init(&w->cut, w->call->bytes, w->call->segment, w->call->elsize, job->nblocks);
     w->processors = CRDMA_MODEL_WORST == w->call->overlap ? (int) w->machine->processors : 0;
     w->unused = -1;
     w->places = calloc(ranks, sizeof(*w->places));

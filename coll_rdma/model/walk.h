@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "coll_rdma/model/cut.h"
 #include "coll_rdma/model/job.h"
 #include "coll_rdma/model/machine.h"
 
