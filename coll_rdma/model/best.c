@@ -40,10 +40,15 @@ static bool is_too_large(const crdma_model_case_t *what)
            || (CRDMA_ALG_SCATTER_ALLGATHER == alg && n * (k < n ? k : n) > CRDMA_MODEL_MESSAGES_MAX);
 }
 
-static crdma_status_t make(const crdma_model_case_t *what, crdma_model_job_t **job)
+crdma_status_t crdma_model_make(const crdma_model_case_t *what, crdma_model_job_t **job)
 {
+    crdma_status_t status = CRDMA_ERR_NOMEM;
+
     *job = NULL;
-    return is_too_large(what) ? CRDMA_ERR_NOMEM : crdma_model_job_create(what, job);
+    if (!is_too_large(what)) {
+        status = crdma_model_job_create(what, job);
+    }
+    return CRDMA_ERR_NOMEM == status ? CRDMA_OK : status;
 }
 
 crdma_status_t crdma_model_price(const crdma_model_case_t *what,
@@ -51,9 +56,9 @@ crdma_status_t crdma_model_price(const crdma_model_case_t *what,
                                  const crdma_model_call_t *call, double *ns, bool *walked)
 {
     crdma_model_job_t *job;
-    crdma_status_t status = make(what, &job);
+    crdma_status_t status = crdma_model_make(what, &job);
 
-    if (CRDMA_OK == status || CRDMA_ERR_NOMEM == status) {
+    if (CRDMA_OK == status) {
         *walked = NULL != job;
         status = price(job, what, machine, call, ns);
     }
@@ -121,8 +126,7 @@ crdma_status_t crdma_model_best_degree(const crdma_model_case_t *what,
         crdma_model_job_t *job;
 
         *(what->two_level ? &trial.inter_degree : &trial.degree) = candidates[c];
-        status = make(&trial, &job);
-        status = CRDMA_ERR_NOMEM == status ? CRDMA_OK : status;
+        status = crdma_model_make(&trial, &job);
         for (int i = 0; i < n && CRDMA_OK == status; ++i) {
             crdma_model_call_t this_call = *call;
             double took = 0;

@@ -7,6 +7,9 @@
 
 #include "coll_rdma/model/walk.h"
 
+/* A job, or NULL in *job where it has more messages than the walker takes. */
+crdma_status_t crdma_model_make(const crdma_model_case_t *what, crdma_model_job_t **job);
+
 /* Price one case: *walked tells whether by the walker. */
 crdma_status_t crdma_model_price(const crdma_model_case_t *what,
                                  const crdma_model_machine_t *machine,

@@ -56,6 +56,20 @@ static const struct {
     {{.name = "shm", .level = {SHM_LEVEL, SHM_LEVEL}, .reduce = 0.05, .ll_max = 16,
       .block_size = 8192},
      "shared memory; both levels alike"},
+    {{.name = "infiniband",
+      .level = {SHM_LEVEL,
+                {.latency = 1000, .overhead = 100, .notify = 50, .gap = 10, .byte = 0.1,
+                 .copy_out = 0.05, .copy_in = 0.1, .rndv_min = 32768, .sr_overhead = 150,
+                 .sr_match = 200, .sr_copy_out = 0.05, .sr_copy_in = 0.1, .sr_eager_max = 8192}},
+      .reduce = 0.05, .ll_max = 16, .block_size = 8192},
+     "InfiniBand of 100 Gbit/s by the order of magnitude of data sheets; not measured"},
+    {{.name = "clan",
+      .level = {SHM_LEVEL,
+                {.latency = 7000, .overhead = 1500, .notify = 500, .byte = 9,
+                 .copy_out = 2, .copy_in = 2, .rndv_min = 5121, .sr_overhead = 2500,
+                 .sr_match = 2500, .sr_copy_out = 2, .sr_copy_in = 2, .sr_eager_max = 5120}},
+      .reduce = 3, .ll_max = 0, .block_size = 5120},
+     "the paper's 1 GHz processors and GigaNet cLAN; assumed, see doc/model.md; not measured"},
 };
 
 enum { NMACHINES = sizeof(machines) / sizeof(machines[0]) };
