@@ -33,6 +33,7 @@ typedef struct crdma_params {
     size_t memory_limit;      /* bytes of preregistered memory per process; 0: choose */
     size_t net_latency;       /* ns, one way, between hosts; 0: measure [agreed] */
     size_t net_bandwidth;     /* MB/s of a port; 0: measure [agreed] */
+    char *rules_file;         /* NULL or empty: none [agreed: its contents] */
     int spin;                 /* polls before the processor is yielded; 0: choose */
     int check_interval;       /* ms of waiting before peers are examined */
     int timeout;              /* s of waiting before an operation fails; 0: never */

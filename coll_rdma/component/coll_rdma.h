@@ -73,6 +73,9 @@ OBJ_CLASS_DECLARATION(coll_rdma_module_t);
 int coll_rdma_register_params(void);
 /* What is wrong with the parameters, or NULL. */
 const char *coll_rdma_params_complaint(void);
+/* The rules of coll_rdma_rules_file, read at the first use; NULL: none. */
+const crdma_rules_t *coll_rdma_rules(void);
+void coll_rdma_rules_release(void);
 extern char *coll_rdma_alone_components;
 extern int coll_rdma_ranks_per_host;
 

@@ -228,6 +228,7 @@ const crdma_transport_t *coll_rdma_context_open_remote(int i)
 void coll_rdma_context_close(void)
 {
     coll_rdma_context_lock();
+    coll_rdma_rules_release();
     if (any_open()) {
         opal_progress_unregister(progress);
     }

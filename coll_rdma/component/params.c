@@ -154,8 +154,51 @@ static const enum_param_t enum_params[] = {
 
 static char invalid[96];
 
+/* The rules of coll_rdma_rules_file, read when the first communicator is set up. */
+static crdma_rules_t *rules;
+static bool rules_read;
+
+static void read_rules(void)
+{
+    const char *name = crdma_params.rules_file;
+    crdma_status_t status = CRDMA_ERR_SYSTEM;
+    FILE *f;
+    int line = 0;
+
+    rules_read = true;
+    if (NULL == name || '\0' == name[0]) {
+        return;
+    }
+    f = fopen(name, "r");
+    if (NULL != f) {
+        status = crdma_rules_load(f, &rules, &line);
+        fclose(f);
+    }
+    if (CRDMA_ERR_PARAM == status) {
+        snprintf(invalid, sizeof(invalid), "coll_rdma_rules_file: line %d is wrong", line);
+    } else if (CRDMA_OK != status) {
+        snprintf(invalid, sizeof(invalid), "coll_rdma_rules_file cannot be read");
+    }
+}
+
+const crdma_rules_t *coll_rdma_rules(void)
+{
+    if (!rules_read) {
+        read_rules();
+    }
+    return rules;
+}
+
+void coll_rdma_rules_release(void)
+{
+    crdma_rules_free(rules);
+    rules = NULL;
+    rules_read = false;
+}
+
 const char *coll_rdma_params_complaint(void)
 {
+    (void) coll_rdma_rules();
     return '\0' != invalid[0] ? invalid : crdma_params_check(&crdma_params);
 }
 
@@ -201,6 +244,10 @@ int coll_rdma_register_params(void)
                    "Devices of the verbs transport, DEVICE[:PORT], separated by commas, the first active "
                    "one is used; empty: the active port nearest to the processor",
                    MCA_BASE_VAR_TYPE_STRING, NULL, 3, &P.verbs_device);
+    register_value("rules_file",
+                   "File of rules that say which algorithm, degree and segment serve a call "
+                   "(coll_rdma_tune writes one); empty: the built-in rules",
+                   MCA_BASE_VAR_TYPE_STRING, NULL, 4, &P.rules_file);
     register_value("alone_components",
                    "Components to load for what this one does not serve when it is listed alone "
                    "(--mca coll rdma)",

@@ -82,7 +82,8 @@ int coll_rdma_run(coll_rdma_module_t *module, crdma_coll_t coll, int root, bool 
                                         .ordered = ordered,
                                         .bytes = args->count * args->elsize,
                                         .rndv_min = g->rndv_reduce.min,
-                                        .network = &module->network};
+                                        .network = &module->network,
+                                        .rules = coll_rdma_rules()};
     crdma_choice_t choice;
     crdma_plan_key_t key;
     crdma_status_t status;

@@ -48,6 +48,7 @@ static uint64_t hash_parameters(void)
     hash = mix(hash, crdma_params.sequence_start);
     hash = mix(hash, crdma_params.net_latency);
     hash = mix(hash, crdma_params.net_bandwidth);
+    hash = mix(hash, NULL != coll_rdma_rules() ? coll_rdma_rules()->hash : 0);
     /* Read at every call, so they may change later (on all ranks alike). */
     hash = mix(hash, (uint64_t) crdma_params.two_level);
     hash = mix(hash, crdma_params.segment_size);

@@ -28,7 +28,7 @@ void crdma_group_fail(crdma_group_t *g)
     }
     for (int r = 0; r < g->size; ++r) {
         crdma_edge_t *edge = g->edges[r];
-        const crdma_addr_t there = g->regions[r] + offsetof(crdma_region_t, poison);
+        const crdma_addr_t there = crdma_group_region_of(g, r) + offsetof(crdma_region_t, poison);
 
         /* Only while the peer waits for our CRDMA_MAIL_LEFT its region is certain to be there. */
         if (NULL == edge || 0 == __atomic_load_n(edge->mail, __ATOMIC_ACQUIRE)) {

@@ -28,7 +28,7 @@ typedef struct crdma_group {
     crdma_rndv_mode_t rndv_bcast, rndv_reduce; /* direct peers: broadcast; reductions */
     crdma_rndv_mode_t rndv_remote;
     crdma_peer_t **peers;   /* by rank; NULL at own rank */
-    crdma_addr_t *regions;  /* by rank: where its region is in its slab */
+    uint32_t *region_pages; /* by rank: the page of its slab at which its region begins */
     crdma_edge_t **edges;   /* by rank; NULL until a plan needs it */
     crdma_region_t *region; /* mine */
     crdma_addr_t region_addr;
@@ -81,6 +81,12 @@ void crdma_group_reap_all(void);
 
 /* No further call will succeed: tell those who wait for this rank. */
 void crdma_group_fail(crdma_group_t *group);
+
+/* Where the region of `rank` is in its slab. Blocks of a slab begin at pages (memory/slab.h). */
+static inline crdma_addr_t crdma_group_region_of(const crdma_group_t *group, int rank)
+{
+    return (crdma_addr_t) group->region_pages[rank] << 12;
+}
 
 /* The edge to `rank`, made if needed. */
 crdma_status_t crdma_group_edge(crdma_group_t *group, int rank, crdma_edge_t **edge);

@@ -186,7 +186,7 @@ static crdma_status_t look_direct(crdma_op_t *op, crdma_edge_t *edge, bool waiti
 {
     crdma_group_t *g = op->group;
     const crdma_region_t *theirs = (const crdma_region_t *) (edge->peer->map
-                                                             + g->regions[edge->rank]);
+                                                             + crdma_group_region_of(g, edge->rank));
     const bool ended = 0 != __atomic_load_n(&theirs->left, __ATOMIC_ACQUIRE)
                        || !crdma_shm_alive(edge->peer);
     uint64_t sig = 0;
@@ -233,7 +233,7 @@ static crdma_status_t look_remote(crdma_op_t *op, crdma_edge_t *edge)
         }
     }
     g->probe_rank = edge->rank;
-    return 0 > t->get(edge->peer, g->probe, g->regions[edge->rank], sizeof(*g->probe),
+    return 0 > t->get(edge->peer, g->probe, crdma_group_region_of(g, edge->rank), sizeof(*g->probe),
                       &g->probe_tx)
                ? crdma_op_fail(op, edge, CRDMA_ERR_PEER)
                : CRDMA_OK;

@@ -1,5 +1,5 @@
 /*
- * Built-in rules, and the parameters that override them. Between hosts network.c decides.
+ * Built-in rules, and the file and the parameters that override them. Between hosts network.c decides.
  *
  * On one host a notification costs the same to any number of peers, and what counts is how often a
  * rank must wait: one round with everybody (K = N - 1) up to a size at which N - 1 copies cost
@@ -90,6 +90,28 @@ static void select_two_levels(const crdma_select_args_t *a, crdma_choice_t *c)
     }
 }
 
+/* What the user's file says of this call, if anything. */
+static void apply_rules(const crdma_select_args_t *a, crdma_choice_t *c)
+{
+    const bool inside = 1 == a->nnodes && a->all_direct;
+    const crdma_rule_t *rule =
+        crdma_rules_find(a->rules, a->coll, inside ? CRDMA_RULE_INSIDE : CRDMA_RULE_BETWEEN,
+                         2 == c->levels ? a->nnodes : a->size, a->bytes, a->ordered);
+
+    if (NULL == rule) {
+        return;
+    }
+    if (2 == c->levels) {
+        c->inter_alg = rule->alg;
+        c->inter_degree = rule->degree;
+        c->segment = 0 != rule->segment ? rule->segment : c->segment;
+    } else {
+        c->alg = rule->alg;
+        c->degree = rule->degree;
+        c->segment = rule->segment;
+    }
+}
+
 void crdma_select(const crdma_select_args_t *a, crdma_choice_t *c)
 {
     const int alg = crdma_params.algorithm[a->coll];
@@ -104,6 +126,7 @@ void crdma_select(const crdma_select_args_t *a, crdma_choice_t *c)
         crdma_network_choose(a->network, a->coll, a->size, a->bytes, a->ordered, &c->alg,
                              &c->degree, &c->segment);
     }
+    apply_rules(a, c);
     if (CRDMA_ALG_AUTO != alg
         && !(a->ordered && CRDMA_ALG_RING == (crdma_alg_t) alg)) {
         if (2 == c->levels) {

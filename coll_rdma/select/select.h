@@ -1,6 +1,6 @@
 /*
- * Which algorithm, degree and segment size serve a call: parameters first, then the built-in
- * rules. A pure function of what is equal on all ranks, so all ranks choose alike.
+ * Which algorithm, degree and segment size serve a call: parameters first, then rules from a file
+ * (rules.h), then the built-in ones. A pure function of what is equal on all ranks, so all ranks choose alike.
  */
 #ifndef CRDMA_SELECT_SELECT_H
 #define CRDMA_SELECT_SELECT_H
@@ -10,6 +10,7 @@
 
 #include "coll_rdma/engine/plan.h"
 #include "coll_rdma/select/network.h"
+#include "coll_rdma/select/rules.h"
 
 typedef struct crdma_select_args {
     crdma_coll_t coll;
@@ -22,6 +23,7 @@ typedef struct crdma_select_args {
     size_t bytes;
     size_t rndv_min;     /* within a host; SIZE_MAX: no rendezvous */
     const crdma_network_t *network; /* between hosts */
+    const crdma_rules_t *rules;     /* of the user; NULL: none */
 } crdma_select_args_t;
 
 typedef struct crdma_choice {

@@ -7,6 +7,9 @@
  *   order      best <= worst; more bytes or ranks never take less
  *   all        every algorithm, also in two levels and in segments, comes to an end
  *   large      65,536 ranks in seconds
+ *   memory     of a rank at 65,536 ranks, by the allocators' own accounts
+ *   choice     the degree changes where the paper saw it change; what the selection between hosts
+ *              chooses is not far from the walker's best
  */
 #include <check.h>
 #include <math.h>
@@ -16,7 +19,9 @@
 #include <time.h>
 
 #include "coll_rdma/model/best.h"
+#include "coll_rdma/model/footprint.h"
 #include "coll_rdma/model/formula.h"
+#include "coll_rdma/select/network.h"
 
 /* Round figures that tell each other apart. */
 static crdma_model_machine_t simple(void)
@@ -319,6 +324,124 @@ START_TEST(test_degrees)
 }
 END_TEST
 
+START_TEST(test_memory)
+{
+    static const int degrees[] = {1, 3, 7};
+    static const int per_node[] = {1, 8, 64};
+
+    for (int i = 0; i < 9; ++i) {
+        const int k = degrees[i % 3], p = per_node[i / 3], n = 65536, nodes = n / p;
+        const crdma_model_case_t cases[] = {
+            {.coll = CRDMA_BCAST, .alg = CRDMA_ALG_TREE, .size = n, .degree = 1 < p ? p - 1 : k,
+             .per_node = p, .two_level = 1 < p, .inter_alg = CRDMA_ALG_TREE, .inter_degree = k},
+            {.coll = CRDMA_ALLREDUCE, .alg = CRDMA_ALG_TREE, .size = n,
+             .degree = 1 < p ? p - 1 : k, .per_node = p, .two_level = 1 < p,
+             .inter_alg = CRDMA_ALG_TREE, .inter_degree = k},
+        };
+        crdma_model_footprint_t f;
+        int rounds = 0;
+
+        ck_assert_int_eq(CRDMA_OK,
+                         crdma_model_footprint(cases, 2, 0, 0, (size_t) 256 << 20, &f));
+        for (int64_t reach = 1; reach < nodes; reach *= k + 1) {
+            ++rounds;
+        }
+        printf("# N %d, %d per node, K %d: %d connections (%d remote), slab %zu KB, heap %zu KB\n",
+               n, p, k, f.connections, f.remote, f.slab_in_use / 1024, f.heap / 1024);
+        ck_assert_int_le(f.remote, 4 * k * rounds);
+        /* rank 0 of a full node with K = 7: 63 neighbours on its host and 22 elsewhere */
+        ck_assert_uint_le(f.slab_in_use + f.heap, 7 == k && 64 == p ? 9u << 19 : 4u << 20);
+    }
+}
+END_TEST
+
+/* Among the degrees that the paper compared. */
+static int best_of_paper(int ranks, size_t bytes)
+{
+    static const int degrees[] = {1, 3, 7};
+    const crdma_model_machine_t *m = crdma_model_machine_find("clan");
+    double least = 0;
+    int best = 0;
+
+    for (int i = 0; i < 3; ++i) {
+        const crdma_model_case_t what = {.coll = CRDMA_ALLREDUCE, .alg = CRDMA_ALG_TREE,
+                                         .size = ranks, .degree = degrees[i]};
+        const crdma_model_call_t call = {.bytes = bytes};
+        const double ns = walk(&what, m, &call);
+
+        if (0 == best || ns < least) {
+            least = ns;
+            best = degrees[i];
+        }
+    }
+    return best;
+}
+
+START_TEST(test_choice)
+{
+    ck_assert_int_eq(3, best_of_paper(4, 4));
+    ck_assert_int_eq(7, best_of_paper(8, 4));
+    ck_assert_int_eq(3, best_of_paper(16, 4));
+    ck_assert_int_eq(1, best_of_paper(4, 4096));
+    ck_assert_int_eq(1, best_of_paper(8, 4096));
+    ck_assert_int_eq(1, best_of_paper(16, 4096));
+}
+END_TEST
+
+/* The selection's network as a machine: the same terms, copies as network.c assumes them. */
+static crdma_model_machine_t machine_of(const crdma_network_t *n)
+{
+    crdma_model_machine_t m = {.name = "network", .reduce = 0.05, .ll_max = 16};
+
+    m.block_size = (double) n->block_size;
+    m.level[CRDMA_MODEL_BETWEEN] =
+        (crdma_model_level_t) {.latency = (double) n->latency_ns,
+                               .overhead = (double) n->overhead_ns,
+                               .notify = (double) n->overhead_ns,
+                               .byte = 1e-3 * (double) n->gap_ps,
+                               .copy_out = 0.1,
+                               .copy_in = 0.1,
+                               .rndv_min = (double) n->rndv_min};
+    return m;
+}
+
+START_TEST(test_selection)
+{
+    static const crdma_network_t networks[] = {
+        {2000, 400, 100, 1, 8192, 32768}, {25000, 8000, 8000, 1, 8192, 32768}};
+
+    for (int i = 0; i < 2; ++i) {
+        const crdma_model_machine_t m = machine_of(&networks[i]);
+
+        for (int n = 4; n <= 1024; n *= 4) {
+            for (size_t bytes = 8; bytes <= 4096; bytes *= 8) {
+                crdma_model_case_t what = {.coll = CRDMA_ALLREDUCE, .size = n};
+                crdma_model_call_t call = {.bytes = bytes};
+                double least = 0, chosen;
+                size_t segment;
+                bool walked;
+
+                crdma_network_choose(&networks[i], CRDMA_ALLREDUCE, n, bytes, false, &what.alg,
+                                     &what.degree, &segment);
+                ck_assert_int_eq(CRDMA_OK, crdma_model_price(&what, &m, &call, &chosen, &walked));
+                for (int a = CRDMA_ALG_TREE; a <= CRDMA_ALG_EXCHANGE; ++a) {
+                    int degree;
+                    double ns;
+
+                    what.alg = (crdma_alg_t) a;
+                    ck_assert_int_eq(CRDMA_OK, crdma_model_best_degree(&what, &m, &call, &bytes, 1,
+                                                                       &degree, &ns));
+                    least = 0 < least && least < ns ? least : ns;
+                }
+                ck_assert_msg(chosen <= 1.35 * least,
+                              "network %d, %d ranks, %zu B: chosen %.1f us, best %.1f us", i, n,
+                              bytes, 1e-3 * chosen, 1e-3 * least);
+            }
+        }
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("model");
@@ -334,6 +457,9 @@ int main(void)
     tcase_add_test(tcase, test_all);
     tcase_add_test(tcase, test_degrees);
     tcase_add_test(tcase, test_large);
+    tcase_add_test(tcase, test_memory);
+    tcase_add_test(tcase, test_choice);
+    tcase_add_test(tcase, test_selection);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
