@@ -1,0 +1,215 @@
+/*
+ * Timing every degree; a point is the median of samples. On one host a call is as short as the
+ * clock and the start, so a sample is a batch of calls whose root moves with every call (perf/paired.h
+ * says why that is sound). Between hosts it is one call that starts at an agreed instant where one clock
+ * serves all ranks, else after a barrier, and ends when the last rank has finished.
+ */
+#include "perf/tune_verify.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coll_rdma/base/params.h"
+#include "perf/timing.h"
+
+enum { SAMPLES = 15, BATCH = 200, BYTES_MAX = 1 << 20 };
+
+bool tune_set(const char *name, int value)
+{
+    MPI_T_cvar_handle handle;
+    char full[64];
+    int index, count;
+
+    snprintf(full, sizeof(full), "coll_rdma_%s", name);
+    if (MPI_SUCCESS != MPI_T_cvar_get_index(full, &index)
+        || MPI_SUCCESS != MPI_T_cvar_handle_alloc(index, NULL, &handle, &count)) {
+        return false;
+    }
+    MPI_T_cvar_write(handle, &value);
+    MPI_T_cvar_handle_free(&handle);
+    return true;
+}
+
+struct sampler {
+    char *in, *out;
+    bool one_clock, one_host;
+    int rank, ranks;
+};
+
+static void call(const struct sampler *s, crdma_coll_t coll, int bytes, int root)
+{
+    if (CRDMA_BCAST == coll) {
+        MPI_Bcast(s->out, bytes / 4, MPI_INT, root, MPI_COMM_WORLD);
+    } else {
+        MPI_Allreduce(s->in, s->out, bytes / 4, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+    }
+}
+
+/* us from the start until the last rank has finished; < 0: an agreed instant was missed. */
+static double sample(const struct sampler *s, crdma_coll_t coll, int bytes, double ahead_us)
+{
+    int64_t start = perf_now() + (int64_t) (1e3 * ahead_us);
+    double took, worst;
+    int late = 0, any;
+
+    if (s->one_host) {
+        MPI_Barrier(MPI_COMM_WORLD);
+        start = perf_now();
+        for (int i = 0; i < BATCH; ++i) {
+            call(s, coll, bytes, i % s->ranks);
+        }
+        took = 1e-3 * (double) (perf_now() - start) / BATCH;
+        MPI_Allreduce(&took, &worst, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
+        return worst;
+    }
+    if (s->one_clock) {
+        MPI_Bcast(&start, sizeof(start), MPI_BYTE, 0, MPI_COMM_WORLD);
+        late = !perf_wait_until(start, true);
+    } else {
+        MPI_Barrier(MPI_COMM_WORLD);
+        start = perf_now();
+    }
+    call(s, coll, bytes, 0);
+    took = 1e-3 * (double) (perf_now() - start);
+    MPI_Allreduce(&took, &worst, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
+    MPI_Allreduce(&late, &any, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
+    return any ? -1 : worst;
+}
+
+static double measure(const struct sampler *s, crdma_coll_t coll, int bytes)
+{
+    double times[SAMPLES], ahead = 200;
+    int n = 0;
+
+    for (int i = 0; i < 3; ++i) { /* connects, warms up, and tells how far ahead to agree */
+        const int64_t begin = perf_now();
+
+        (void) sample(s, coll, bytes, 0);
+        ahead = 2e-3 * (double) (perf_now() - begin) + 200;
+    }
+    MPI_Bcast(&ahead, 1, MPI_DOUBLE, 0, MPI_COMM_WORLD);
+    for (int tries = 0; n < SAMPLES && tries < 4 * SAMPLES; ++tries) {
+        times[n] = sample(s, coll, bytes, ahead);
+        if (0 <= times[n]) {
+            ++n;
+        } else {
+            ahead *= 1.2;
+        }
+    }
+    if (0 == n) {
+        return -1;
+    }
+    perf_sort(times, (size_t) n);
+    return perf_quantile(times, (size_t) n, 0.5);
+}
+
+static void predict(const crdma_model_machine_t *machine, int ranks, int per_node,
+                    struct tune_point *p)
+{
+    const crdma_model_case_t what = {.coll = p->coll, .alg = p->alg, .size = ranks,
+                                     .degree = p->degree, .per_node = per_node};
+    crdma_model_call_t c = {.bytes = p->bytes, .elsize = 4};
+    bool walked;
+    double ns = 0;
+
+    (void) crdma_model_price(&what, machine, &c, &ns, &walked);
+    p->best_us = 1e-3 * ns;
+    c.overlap = CRDMA_MODEL_WORST;
+    (void) crdma_model_price(&what, machine, &c, &ns, &walked);
+    p->worst_us = 1e-3 * ns;
+}
+
+int tune_verify(const crdma_model_machine_t *machine, int per_node, bool one_clock,
+                const size_t *bytes, int nbytes, struct tune_point *points, int room)
+{
+    static const struct {
+        crdma_coll_t coll;
+        crdma_alg_t alg;
+        const char *algorithm, *degree;
+    } families[] = {
+        {CRDMA_BCAST, CRDMA_ALG_TREE, "bcast_algorithm", "bcast_degree"},
+        {CRDMA_ALLREDUCE, CRDMA_ALG_TREE, "allreduce_algorithm", "allreduce_degree"},
+        {CRDMA_ALLREDUCE, CRDMA_ALG_EXCHANGE, "allreduce_algorithm", "allreduce_degree"},
+    };
+    struct sampler s = {calloc(1, BYTES_MAX), calloc(1, BYTES_MAX), one_clock, false, 0, 0};
+    int degree[64], n = 0, ndegrees;
+
+    MPI_Comm_rank(MPI_COMM_WORLD, &s.rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &s.ranks);
+    if (NULL == s.in || NULL == s.out) {
+        MPI_Abort(MPI_COMM_WORLD, 1);
+    }
+    s.one_host = 1 < per_node && per_node >= s.ranks;
+    ndegrees = crdma_model_degrees(s.ranks, degree, 64);
+    (void) tune_set("two_level", CRDMA_LEVELS_OFF);
+    for (int f = 0; f < 3; ++f) {
+        for (int k = 0; k < ndegrees; ++k) {
+            for (int b = 0; b < nbytes && n < room; ++b) {
+                struct tune_point *p = &points[n++];
+
+                *p = (struct tune_point) {.coll = families[f].coll, .alg = families[f].alg,
+                                          .degree = degree[k], .bytes = bytes[b]};
+                MPI_Barrier(MPI_COMM_WORLD);
+                (void) tune_set(families[f].algorithm, (int) families[f].alg);
+                (void) tune_set(families[f].degree, degree[k]);
+                p->measured_us = measure(&s, p->coll, (int) p->bytes);
+                MPI_Barrier(MPI_COMM_WORLD);
+                if (0 == s.rank) {
+                    predict(machine, s.ranks, per_node, p);
+                }
+            }
+        }
+        (void) tune_set(families[f].algorithm, CRDMA_ALG_AUTO);
+        (void) tune_set(families[f].degree, 0);
+    }
+    (void) tune_set("two_level", CRDMA_LEVELS_AUTO);
+    free(s.in);
+    free(s.out);
+    return n;
+}
+
+static double middle(const struct tune_point *p)
+{
+    return (p->best_us + p->worst_us) / 2;
+}
+
+void tune_verify_print(const struct tune_point *points, int n)
+{
+    int good = 0, groups = 0;
+
+    printf("# measured against the model, us\n%-10s %-9s %8s %5s %12s %12s %12s\n", "#", "", "bytes",
+           "K", "measured", "best case", "worst case");
+    for (int i = 0; i < n; ++i) {
+        printf("%-10s %-9s %8zu %5d %12.2f %12.2f %12.2f\n", crdma_coll_name(points[i].coll),
+               crdma_alg_name(points[i].alg), points[i].bytes, points[i].degree,
+               points[i].measured_us, points[i].best_us, points[i].worst_us);
+    }
+    printf("# the model's K against the best measured one\n%-10s %-9s %8s %8s %8s %8s\n", "#", "",
+           "bytes", "model K", "best K", "ratio");
+    for (int i = 0; i < n; ++i) {
+        const struct tune_point *chosen = &points[i], *best = &points[i];
+        bool first = true;
+
+        for (int j = 0; j < n; ++j) {
+            const struct tune_point *p = &points[j];
+
+            if (p->coll != points[i].coll || p->alg != points[i].alg
+                || p->bytes != points[i].bytes) {
+                continue;
+            }
+            first = first && j >= i;
+            chosen = middle(p) < middle(chosen) ? p : chosen;
+            best = p->measured_us < best->measured_us ? p : best;
+        }
+        if (first && 0 < best->measured_us) {
+            const double ratio = chosen->measured_us / best->measured_us;
+
+            printf("%-10s %-9s %8zu %8d %8d %8.3f\n", crdma_coll_name(chosen->coll),
+                   crdma_alg_name(chosen->alg), chosen->bytes, chosen->degree, best->degree, ratio);
+            good += 1.05 >= ratio;
+            ++groups;
+        }
+    }
+    printf("# within 5 %% of the best: %d of %d\n", good, groups);
+}
