@@ -6,7 +6,8 @@
 
 #include <stddef.h>
 
-/* y = at0 + slope x by least squares; the *_ci are half widths of 95 % confidence intervals. */
+/* y = at0 + slope x by least squares of relative errors (y > 0), so that small sizes count as much as
+ * large ones; the *_ci are half widths of 95 % confidence intervals. */
 struct tune_line {
     double at0, slope;
     double at0_ci, slope_ci;

@@ -9,7 +9,7 @@
 #include "coll_rdma/device/reduce.h"
 #include "perf/timing.h"
 
-enum { SAMPLES_MAX = 400, SMALL = 7, LARGE = 3, LARGE_MAX = 1 << 20 };
+enum { SAMPLES_MAX = 4000, SMALL = 7, LARGE = 3, LARGE_MAX = 1 << 20 };
 
 /* Sizes that are one piece of a block; and sizes that go from user buffer to user buffer. */
 static const int small[SMALL] = {64, 256, 512, 1024, 2048, 3072, 4096};

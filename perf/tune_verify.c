@@ -199,7 +199,11 @@ void tune_verify_print(const struct tune_point *points, int n)
                 continue;
             }
             first = first && j >= i;
-            chosen = middle(p) < middle(chosen) ? p : chosen;
+            /* equal prices: the same schedule (an exchange of 16 with K = 3 and 7), and noise */
+            chosen = middle(p) < middle(chosen)
+                             || (middle(p) <= middle(chosen) && p->measured_us < chosen->measured_us)
+                         ? p
+                         : chosen;
             best = p->measured_us < best->measured_us ? p : best;
         }
         if (first && 0 < best->measured_us) {
