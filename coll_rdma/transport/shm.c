@@ -136,6 +136,31 @@ bool crdma_shm_alive(const crdma_peer_t *peer)
     return 0 == kill(peer->pid, 0) || ESRCH != errno;
 }
 
+/* Its memory goes before its number does: from then on it is no longer a peer, and addresses in it are
+ * bad (EFAULT). Field 9 of its stat line holds the kernel's flags of the process. */
+static bool is_ending(const crdma_peer_t *peer)
+{
+    enum { PF_EXITING = 4 };
+    char path[64], line[512];
+    const char *after_name = NULL;
+    unsigned long flags = 0;
+    char state = 'X';
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int) peer->pid);
+    file = fopen(path, "re");
+    if (NULL == file) {
+        return true;
+    }
+    if (NULL != fgets(line, sizeof(line), file)) {
+        after_name = strrchr(line, ')');
+    }
+    fclose(file);
+    return NULL == after_name
+           || 2 != sscanf(after_name + 1, " %c %*d %*d %*d %*d %*d %lu", &state, &flags)
+           || 'Z' == state || 'X' == state || 0 != (flags & PF_EXITING);
+}
+
 static crdma_status_t transfer(const crdma_peer_t *peer, void *local, uint64_t remote, size_t len,
                                bool write_it)
 {
@@ -146,7 +171,7 @@ static crdma_status_t transfer(const crdma_peer_t *peer, void *local, uint64_t r
                              : process_vm_readv(peer->pid, &here, 1, &there, 1, 0);
 
         if (0 >= n) {
-            return ESRCH == errno ? CRDMA_ERR_PEER : CRDMA_ERR_SYSTEM;
+            return (0 > n && ESRCH == errno) || is_ending(peer) ? CRDMA_ERR_PEER : CRDMA_ERR_SYSTEM;
         }
         local = (char *) local + n;
         remote += (uint64_t) n;

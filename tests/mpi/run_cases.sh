@@ -7,7 +7,8 @@
 #              fatal     the job must abort with a message that names two ranks and both calls
 #              kill      the job must end in time and leave nothing in /dev/shm or its TMPDIR
 #              call      PROGRAM is a shell function; passes if it returns 0, 77 skips
-#   TRANSPORT  shm | posix (ucp, UCX_TLS=posix,self) | tcp (ucp, UCX_TLS=tcp,self) | stock
+#   TRANSPORT  shm | posix | sysv | tcp (ucp, UCX_TLS=posix,self and so on) | stock
+#              pml-ucx (ucp, beside Open MPI's pml ucx) | pml-ucx-tcp (so, UCX_TLS=tcp,self)
 #   VARIANT    a row of variant_parameters below
 #
 # One 'served' case stands beside every combination of ranks, transport and variant, so no
@@ -126,6 +127,15 @@ add_mismatches()
     done
 }
 
+# Open MPI's own use of UCX beside ours, where it has one. $1: --quick, or nothing.
+add_pml_ucx()
+{
+    ompi_info --param pml ucx --parsable 2>/dev/null | grep -q '^mca:pml:ucx:' || return 0
+    add_common 4 pml-ucx default --quick
+    [ -n "$1" ] || add_common 2 pml-ucx default
+    add_common 3 pml-ucx-tcp default --quick
+}
+
 add_python()
 {
     add plain "$1" "$2" default test_mpi4py.py
@@ -147,6 +157,8 @@ cases_quick()
     done
     add_common 3 posix tiny-blocks --quick
     add_common 3 tcp rendezvous-write --quick
+    add_common 3 sysv default --quick
+    add_pml_ucx --quick
     add_data 2 shm default --quick
     add_data 4 posix default --quick
     add plain 3 shm default test_comms --quick
@@ -172,6 +184,8 @@ cases_default()
     for ranks in 2 3 4 8; do
         add_common $ranks tcp default
     done
+    add_common 4 sysv default
+    add_pml_ucx ''
     for ranks in 1 2 3 5 8; do
         add_data $ranks shm default
     done

@@ -76,10 +76,18 @@ transport_options()
         transport_name=shm
         options+=(--mca coll_rdma_transport shm)
         ;;
-    posix | tcp)
+    posix | tcp | sysv)
         transport_name=ucp
         options+=(--mca coll_rdma_transport ucp -x UCX_TLS)
         export UCX_TLS=$1,self
+        ;;
+    # Open MPI's own use of UCX in the same process; it wants InfiniBand unless told otherwise.
+    pml-ucx | pml-ucx-tcp)
+        transport_name=ucp
+        options+=(--mca pml ucx --mca pml_ucx_tls any --mca pml_ucx_devices any --mca osc ^ucx
+            --mca coll_rdma_transport ucp -x UCX_TLS)
+        export UCX_TLS=all
+        [ "$1" = pml-ucx ] || UCX_TLS=tcp,self
         ;;
     esac
 }
