@@ -187,6 +187,36 @@ static void keep_best(struct model_rows *rows, int from, const struct model_list
     rows->n = kept;
 }
 
+/* Among many ranks the walker prices only what is near the best by the formulas for some size; 1, 3
+ * and 7 where there is none. */
+enum { MANY_RANKS = 4096 };
+#define NEAR 1.25
+
+static bool is_promising(const struct model_query *q, int ranks, crdma_alg_t alg, const int *degree,
+                         int n, int mine)
+{
+    for (int b = 0; b < q->bytes.n; ++b) {
+        const crdma_model_call_t call = {.bytes = q->bytes.value[b], .segment = q->segment};
+        double least = DBL_MAX, ours = DBL_MAX;
+
+        for (int i = 0; i < n; ++i) {
+            const crdma_model_case_t what = model_case(q, ranks, alg, degree[i]);
+            double ns;
+            bool exact;
+
+            if (CRDMA_OK != crdma_model_formula(&what, &q->machine, &call, &ns, &exact)) {
+                return 1 == degree[mine] || 3 == degree[mine] || 7 == degree[mine];
+            }
+            least = ns < least ? ns : least;
+            ours = i == mine ? ns : ours;
+        }
+        if (ours <= NEAR * least) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int add_degrees(const struct model_query *q, struct model_rows *rows, int ranks,
                        crdma_alg_t alg)
 {
@@ -205,6 +235,10 @@ static int add_degrees(const struct model_query *q, struct model_rows *rows, int
         n = crdma_model_degrees(among, degree, MODEL_LIST_MAX);
     }
     for (int i = 0; i < n && !failed; ++i) {
+        if (0 == q->degrees.n && !q->every_degree && MANY_RANKS < among && 1 < n
+            && !is_promising(q, ranks, alg, degree, n, i)) {
+            continue;
+        }
         if (CRDMA_ALG_CHAIN != alg || 3 >= degree[i]) {
             failed = add_sizes(q, rows, ranks, alg, degree[i], false);
         }

@@ -76,13 +76,16 @@ static void axes(FILE *to, const struct frame *f, enum model_axis x)
                 value >= 1048576 ? value / 1048576 : value >= 1024 ? value / 1024 : value,
                 value >= 1048576 ? "M" : value >= 1024 ? "K" : "");
     }
-    for (double decade = ceil(f->y0); decade <= f->y1; ++decade) {
-        const double y = place_y(f, pow(10, decade));
+    for (int i = (int) floor(f->y0) * 3; i <= 3 * f->y1 + 3; ++i) { /* 1, 2, 5 of every decade */
+        static const double step[] = {1, 2, 5};
+        const double us = pow(10, floor(i / 3.0)) * step[(i % 3 + 3) % 3], y = place_y(f, us);
 
+        if (log10(us) < f->y0 || log10(us) > f->y1) {
+            continue;
+        }
         fprintf(to, "<line x1=\"%d\" y1=\"%.1f\" x2=\"%d\" y2=\"%.1f\" stroke=\"#ddd\"/>\n", LEFT,
                 y, WIDTH - RIGHT, y);
-        fprintf(to, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n", LEFT - 6, y + 4,
-                pow(10, decade));
+        fprintf(to, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n", LEFT - 6, y + 4, us);
     }
     fprintf(to, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
             (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, names[x]);

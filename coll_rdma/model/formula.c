@@ -127,6 +127,9 @@ crdma_status_t crdma_model_formula(const crdma_model_case_t *what,
     crdma_model_message_t m;
     bool full = true;
 
+    if (CRDMA_ALG_RSAG == what->alg && call->bytes < 64 * (size_t) what->size && 0 != call->bytes) {
+        return CRDMA_ERR_UNSUPPORTED; /* most blocks are empty, a few ranks do all the work */
+    }
     if (what->two_level || what->per_node > 1 || what->size < 1 || what->degree < 1
         || (0 != call->segment && call->segment < call->bytes)) {
         return CRDMA_ERR_UNSUPPORTED;

@@ -31,7 +31,8 @@ double crdma_model_receiver(const crdma_model_terms_t *terms, int k, crdma_model
 
 /* *exact: equal to the walker but for rounding (N a power of K+1 or K >= N-1, messages of one piece,
  * no rendezvous); else an approximation. CRDMA_ERR_UNSUPPORTED where there is no formula (two
- * levels, several ranks per node, segments, chain, scatter_allgather, barrier). */
+ * levels, several ranks per node, segments, chain, scatter_allgather, barrier; rsag with blocks below
+ * a cache line). */
 crdma_status_t crdma_model_formula(const crdma_model_case_t *what,
                                    const crdma_model_machine_t *machine,
                                    const crdma_model_call_t *call, double *ns, bool *exact);
