@@ -2,9 +2,10 @@
  * MPI_Allreduce.
  */
 #include "coll_rdma/component/convert.h"
+#include "coll_rdma/component/gpu.h"
 
-int coll_rdma_allreduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *dtype,
-                        ompi_op_t *op, ompi_communicator_t *comm, mca_coll_base_module_t *base)
+int coll_rdma_host_allreduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *dtype,
+                             ompi_op_t *op, ompi_communicator_t *comm, mca_coll_base_module_t *base)
 {
     coll_rdma_module_t *module = (coll_rdma_module_t *) base;
     coll_rdma_reduction_t r;
@@ -37,4 +38,13 @@ int coll_rdma_allreduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t
     }
     return module->lower.allreduce(sbuf, rbuf, count, dtype, op, comm,
                                    module->lower.allreduce_module);
+}
+
+int coll_rdma_allreduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *dtype,
+                        ompi_op_t *op, ompi_communicator_t *comm, mca_coll_base_module_t *base)
+{
+    if (crdma_cuda_possible()) {
+        return coll_rdma_gpu_allreduce(sbuf, rbuf, count, dtype, op, comm, base);
+    }
+    return coll_rdma_host_allreduce(sbuf, rbuf, count, dtype, op, comm, base);
 }

@@ -1,0 +1,92 @@
+/*
+ * GPU memory of CUDA: which buffers are in it, and copies between it and the host.
+ *
+ * A process that never loads libcuda.so.1 cannot hold a device pointer. So nothing here opens the
+ * driver: crdma_cuda_possible asks whether the application has loaded it, for the price of
+ * two loads, and everything else is for processes that have.
+ *
+ * Thread safe. Functions make the pointer's context current for their own calls and restore the
+ * thread's. The application must have finished with a buffer when it hands it over, except for work
+ * in the legacy default stream, behind which copies queue.
+ */
+#ifndef CRDMA_DEVICE_CUDA_H
+#define CRDMA_DEVICE_CUDA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "coll_rdma/base/status.h"
+
+typedef enum crdma_memory_kind {
+    CRDMA_MEMORY_HOST = 0, /* not CUDA's */
+    CRDMA_MEMORY_PINNED,   /* host memory that CUDA has allocated or registered: as good as host */
+    CRDMA_MEMORY_MANAGED,  /* migrates; the host must not touch it while a kernel may */
+    CRDMA_MEMORY_DEVICE
+} crdma_memory_kind_t;
+
+/* "host", "pinned", ...; never NULL. */
+const char *crdma_memory_kind_name(crdma_memory_kind_t kind);
+
+/*
+ * *crdma_cuda_watched is NULL as long as libcuda cannot have been loaded (cuda_load.c says why that
+ * is certain). The application's loading of it happens before its call of MPI, so that relaxed
+ * order suffices.
+ */
+extern void *const *crdma_cuda_watched;
+bool crdma_cuda_look(void);
+
+/* Could a pointer be a device pointer? */
+static inline bool crdma_cuda_possible(void)
+{
+    void *const *watched = __atomic_load_n(&crdma_cuda_watched, __ATOMIC_ACQUIRE);
+
+    return __builtin_expect(NULL != __atomic_load_n(watched, __ATOMIC_RELAXED), 0)
+           && crdma_cuda_look();
+}
+
+/* Where the byte at p is. NULL is host memory. */
+crdma_memory_kind_t crdma_cuda_kind(const void *p);
+
+/* True if the host must not touch the bytes at p: device or managed memory. */
+static inline bool crdma_cuda_owns(const void *p)
+{
+    return CRDMA_MEMORY_MANAGED <= crdma_cuda_kind(p);
+}
+
+/*
+ * Copies between any two kinds of memory, queued in order and waited for together:
+ * begin with the pointer that is on a device, then any number of copies, then end. end waits for
+ * all, also after an error, and returns the first error of the three; it is logged. One thread
+ * uses a crdma_cuda_copies_t.
+ */
+typedef struct crdma_cuda_copies {
+    void *context; /* whose stream */
+    void *stream;
+    bool fresh;    /* the stream is known to be alive */
+    bool pushed;
+    crdma_status_t status;
+} crdma_cuda_copies_t;
+
+void crdma_cuda_copies_begin(crdma_cuda_copies_t *copies, const void *on_device);
+void crdma_cuda_copies_add(crdma_cuda_copies_t *copies, void *dst, const void *src, size_t bytes);
+crdma_status_t crdma_cuda_copies_end(crdma_cuda_copies_t *copies);
+
+/*
+ * Host memory of at least `bytes`, pinned if the driver agrees, for copies from and to the
+ * device of `on_device`. From a cache after the first time. NULL: out of memory.
+ */
+typedef struct crdma_cuda_stage {
+    void *data;
+    size_t bytes;
+    bool pinned;
+    unsigned generation;
+    struct crdma_cuda_stage *next;
+} crdma_cuda_stage_t;
+
+crdma_cuda_stage_t *crdma_cuda_stage_get(size_t bytes, const void *on_device);
+void crdma_cuda_stage_put(crdma_cuda_stage_t *stage);
+
+/* Give everything back. The driver may already have shut down. */
+void crdma_cuda_close(void);
+
+#endif
