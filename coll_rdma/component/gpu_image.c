@@ -121,7 +121,7 @@ void coll_rdma_image_free(coll_rdma_image_t *image)
 typedef struct transfer {
     uintptr_t to_image; /* from an address in the user's buffer, modulo 2^64 */
     bool write;         /* to the user */
-    crdma_cuda_copies_t copies;
+    crdma_cuda_queue_t queue;
 } transfer_t;
 
 static bool copy_piece(void *context, void *piece, size_t bytes)
@@ -129,8 +129,8 @@ static bool copy_piece(void *context, void *piece, size_t bytes)
     transfer_t *t = context;
     void *mine = (void *) ((uintptr_t) piece + t->to_image);
 
-    crdma_cuda_copies_add(&t->copies, t->write ? piece : mine, t->write ? mine : piece, bytes);
-    return CRDMA_OK == t->copies.status;
+    crdma_cuda_queue_copy(&t->queue, t->write ? piece : mine, t->write ? mine : piece, bytes);
+    return CRDMA_OK == t->queue.status;
 }
 
 static int transfer(coll_rdma_image_t *image, const void *buf, const void *on_device, bool write)
@@ -138,13 +138,13 @@ static int transfer(coll_rdma_image_t *image, const void *buf, const void *on_de
     transfer_t t = {.to_image = (uintptr_t) image->buf - (uintptr_t) buf, .write = write};
     bool listed = true;
 
-    crdma_cuda_copies_begin(&t.copies, on_device);
+    crdma_cuda_queue_begin(&t.queue, on_device);
     if (image->whole && MPI_BOTTOM != buf) {
         (void) copy_piece(&t, (char *) (uintptr_t) buf + image->gap, image->span);
     } else {
         listed = for_each_piece(buf, image->count, image->dtype, copy_piece, &t);
     }
-    return CRDMA_OK == crdma_cuda_copies_end(&t.copies) && listed ? OMPI_SUCCESS : MPI_ERR_OTHER;
+    return CRDMA_OK == crdma_cuda_queue_end(&t.queue) && listed ? OMPI_SUCCESS : MPI_ERR_OTHER;
 }
 
 int coll_rdma_image_read(coll_rdma_image_t *image, const void *buf, const void *on_device)

@@ -16,6 +16,7 @@
 #include <stddef.h>
 
 #include "coll_rdma/base/status.h"
+#include "coll_rdma/device/reduce.h"
 
 typedef enum crdma_memory_kind {
     CRDMA_MEMORY_HOST = 0, /* not CUDA's */
@@ -54,22 +55,30 @@ static inline bool crdma_cuda_owns(const void *p)
 }
 
 /*
- * Copies between any two kinds of memory, queued in order and waited for together:
- * begin with the pointer that is on a device, then any number of copies, then end. end waits for
- * all, also after an error, and returns the first error of the three; it is logged. One thread
- * uses a crdma_cuda_copies_t.
+ * Work for a device, done in order and waited for together: begin with the pointer that is on the
+ * device, then any number of copies and reductions, then end. end waits for all, also after
+ * an error, and returns the first error of the three, which has been logged. A thread of its own
+ * for each queue; both cost what the driver's calls cost.
  */
-typedef struct crdma_cuda_copies {
+typedef struct crdma_cuda_queue {
     void *context; /* whose stream */
     void *stream;
     bool fresh;    /* the stream is known to be alive */
     bool pushed;
     crdma_status_t status;
-} crdma_cuda_copies_t;
+} crdma_cuda_queue_t;
 
-void crdma_cuda_copies_begin(crdma_cuda_copies_t *copies, const void *on_device);
-void crdma_cuda_copies_add(crdma_cuda_copies_t *copies, void *dst, const void *src, size_t bytes);
-crdma_status_t crdma_cuda_copies_end(crdma_cuda_copies_t *copies);
+void crdma_cuda_queue_begin(crdma_cuda_queue_t *queue, const void *on_device);
+/* Between any two kinds of memory. */
+void crdma_cuda_queue_copy(crdma_cuda_queue_t *queue, void *dst, const void *src, size_t bytes);
+/* As crdma_reduce_fn_t (reduce.h), of memory that the device reaches. dst may be one of the first
+ * 16 sources. */
+void crdma_cuda_queue_reduce(crdma_cuda_queue_t *queue, crdma_op_id_t op, crdma_type_id_t type,
+                             void *dst, const void *const *src, int nsrc, size_t count);
+crdma_status_t crdma_cuda_queue_end(crdma_cuda_queue_t *queue);
+
+/* Has this build a kernel for (op, type)? */
+bool crdma_cuda_can_reduce(crdma_op_id_t op, crdma_type_id_t type);
 
 /*
  * Host memory of at least `bytes`, pinned if the driver agrees, for copies from and to the

@@ -40,7 +40,7 @@ static bool is_dead_handle(crdma_cu_result_t result)
            || CRDMA_CU_CONTEXT_IS_DESTROYED == result;
 }
 
-static unsigned long long id_of(const crdma_cu_api_t *cu, crdma_cu_context_t context)
+unsigned long long crdma_cuda_context_id(const crdma_cu_api_t *cu, crdma_cu_context_t context)
 {
     unsigned long long id = 0;
 
@@ -54,7 +54,7 @@ static unsigned long long id_of(const crdma_cu_api_t *cu, crdma_cu_context_t con
 static crdma_cu_result_t stream_of(const crdma_cu_api_t *cu, crdma_cu_context_t context,
                                    crdma_cu_stream_t *stream, bool *made)
 {
-    const unsigned long long id = id_of(cu, context);
+    const unsigned long long id = crdma_cuda_context_id(cu, context);
     crdma_cu_result_t result = CRDMA_CU_SUCCESS;
     entry_t *entry = NULL;
 
@@ -103,15 +103,15 @@ static void forget(crdma_cu_context_t context)
     pthread_mutex_unlock(&lock);
 }
 
-static void copies_fail(crdma_cuda_copies_t *copies, const char *what, crdma_cu_result_t result)
+void crdma_cuda_queue_fail(crdma_cuda_queue_t *queue, const char *what, crdma_cu_result_t result)
 {
-    if (CRDMA_OK == copies->status) {
-        copies->status = CRDMA_ERR_DEVICE;
+    if (CRDMA_OK == queue->status) {
+        queue->status = CRDMA_ERR_DEVICE;
         crdma_cuda_complain(crdma_cuda_api(), what, result);
     }
 }
 
-void crdma_cuda_copies_begin(crdma_cuda_copies_t *copies, const void *on_device)
+void crdma_cuda_queue_begin(crdma_cuda_queue_t *queue, const void *on_device)
 {
     const crdma_cu_api_t *cu = crdma_cuda_api();
     crdma_cu_device_t device;
@@ -119,69 +119,69 @@ void crdma_cuda_copies_begin(crdma_cuda_copies_t *copies, const void *on_device)
     crdma_cu_result_t result;
     crdma_cu_context_t context;
 
-    *copies = (crdma_cuda_copies_t) {.status = CRDMA_OK};
+    *queue = (crdma_cuda_queue_t) {.status = CRDMA_OK};
     context = NULL == cu ? NULL : crdma_cuda_context_of(cu, on_device, &device);
     if (NULL == context) {
-        copies->status = CRDMA_ERR_DEVICE;
+        queue->status = CRDMA_ERR_DEVICE;
         crdma_log(CRDMA_LOG_ERROR, "GPU: no context for the memory at %p", on_device);
         return;
     }
-    result = crdma_cuda_enter(cu, context, &copies->pushed);
+    result = crdma_cuda_enter(cu, context, &queue->pushed);
     if (CRDMA_CU_SUCCESS != result) {
-        copies_fail(copies, "cuCtxPushCurrent", result);
+        crdma_cuda_queue_fail(queue, "cuCtxPushCurrent", result);
         return;
     }
-    result = stream_of(cu, context, &stream, &copies->fresh);
+    result = stream_of(cu, context, &stream, &queue->fresh);
     if (CRDMA_CU_SUCCESS != result) {
-        copies_fail(copies, "cuStreamCreate", result);
+        crdma_cuda_queue_fail(queue, "cuStreamCreate", result);
         return;
     }
-    copies->context = context;
-    copies->stream = stream;
+    queue->context = context;
+    queue->stream = stream;
 }
 
-void crdma_cuda_copies_add(crdma_cuda_copies_t *copies, void *dst, const void *src, size_t bytes)
+void crdma_cuda_queue_copy(crdma_cuda_queue_t *queue, void *dst, const void *src, size_t bytes)
 {
     const crdma_cu_api_t *cu = crdma_cuda_api();
     const crdma_cu_ptr_t to = (crdma_cu_ptr_t) (uintptr_t) dst;
     const crdma_cu_ptr_t from = (crdma_cu_ptr_t) (uintptr_t) src;
-    crdma_cu_stream_t stream = copies->stream;
+    crdma_cu_stream_t stream = queue->stream;
     crdma_cu_result_t result;
 
-    if (CRDMA_OK != copies->status || 0 == bytes) {
+    if (CRDMA_OK != queue->status || 0 == bytes) {
         return;
     }
     result = cu->memcpy_async(to, from, bytes, stream);
-    if (is_dead_handle(result) && !copies->fresh) {
-        forget(copies->context);
-        result = stream_of(cu, copies->context, &stream, &copies->fresh);
-        copies->stream = CRDMA_CU_SUCCESS == result ? stream : NULL;
+    if (is_dead_handle(result) && !queue->fresh) {
+        forget(queue->context);
+        result = stream_of(cu, queue->context, &stream, &queue->fresh);
+        queue->stream = CRDMA_CU_SUCCESS == result ? stream : NULL;
         if (CRDMA_CU_SUCCESS == result) {
             result = cu->memcpy_async(to, from, bytes, stream);
         }
     }
-    copies->fresh = true; /* it has worked once */
+    queue->fresh = true; /* it has worked once */
     if (CRDMA_CU_SUCCESS != result) {
-        copies_fail(copies, "cuMemcpyAsync", result);
+        crdma_cuda_queue_fail(queue, "cuMemcpyAsync", result);
     }
 }
 
-crdma_status_t crdma_cuda_copies_end(crdma_cuda_copies_t *copies)
+crdma_status_t crdma_cuda_queue_end(crdma_cuda_queue_t *queue)
 {
     const crdma_cu_api_t *cu = crdma_cuda_api();
 
-    if (NULL != copies->stream) {
+    if (NULL != queue->stream) {
         /* After an error too: the caller reuses its host memory. */
-        const crdma_cu_result_t result = cu->stream_synchronize(copies->stream);
+        const crdma_cu_result_t result = cu->stream_synchronize(queue->stream);
 
         if (CRDMA_CU_SUCCESS != result) {
-            copies_fail(copies, "cuStreamSynchronize", result);
+            crdma_cuda_queue_fail(queue, "cuStreamSynchronize", result);
         }
     }
     if (NULL != cu) {
-        crdma_cuda_leave(cu, copies->pushed);
+        crdma_cuda_leave(cu, queue->pushed);
     }
-    return copies->status;
+    return queue->status;
 }
 
 void crdma_cuda_close_streams(const crdma_cu_api_t *cu)
@@ -191,7 +191,7 @@ void crdma_cuda_close_streams(const crdma_cu_api_t *cu)
         bool pushed;
 
         /* A stream of a context that is gone went with it. */
-        if (NULL != entry->context && id_of(cu, entry->context) == entry->id
+        if (NULL != entry->context && crdma_cuda_context_id(cu, entry->context) == entry->id
             && CRDMA_CU_SUCCESS == crdma_cuda_enter(cu, entry->context, &pushed)) {
             (void) cu->stream_destroy(entry->stream);
             crdma_cuda_leave(cu, pushed);

@@ -30,7 +30,17 @@ void crdma_cuda_leave(const crdma_cu_api_t *cu, bool pushed);
 
 /* cuda_copy.c: counts the contexts that went away; what was registered before is registered no more. */
 unsigned crdma_cuda_generation(void);
+/* A number that tells a context from an earlier one at its address; 0 if the driver has none. */
+unsigned long long crdma_cuda_context_id(const crdma_cu_api_t *cu, crdma_cu_context_t context);
+/* The first error of a queue: logged, and its status from then on. */
+void crdma_cuda_queue_fail(crdma_cuda_queue_t *queue, const char *what, crdma_cu_result_t result);
 void crdma_cuda_close_streams(const crdma_cu_api_t *cu);
+
+/* cuda_kernels.c: the compiled kernels, or NULL. */
+const void *crdma_cuda_kernels(void);
+
+/* cuda_reduce.c */
+void crdma_cuda_close_modules(const crdma_cu_api_t *cu);
 
 /* cuda_stage.c */
 void crdma_cuda_close_stages(const crdma_cu_api_t *cu);
