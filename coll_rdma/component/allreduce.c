@@ -36,6 +36,7 @@ int coll_rdma_host_allreduce(const void *sbuf, void *rbuf, int count, ompi_datat
     } else if (OMPI_SUCCESS != ret) {
         return ret;
     }
+    coll_rdma_gpu_settle(module);
     return module->lower.allreduce(sbuf, rbuf, count, dtype, op, comm,
                                    module->lower.allreduce_module);
 }

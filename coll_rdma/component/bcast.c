@@ -60,6 +60,7 @@ int coll_rdma_host_bcast(void *buf, int count, ompi_datatype_t *dtype, int root,
     } else if (OMPI_SUCCESS != ret) {
         return ret;
     }
+    coll_rdma_gpu_settle(module);
     return module->lower.bcast(buf, count, dtype, root, comm, module->lower.bcast_module);
 }
 

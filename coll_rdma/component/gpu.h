@@ -20,6 +20,18 @@ int coll_rdma_gpu_reduce(const void *sbuf, void *rbuf, int count, ompi_datatype_
 int coll_rdma_gpu_allreduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *dtype,
                             ompi_op_t *op, ompi_communicator_t *comm, mca_coll_base_module_t *base);
 
+/* Before the module below gets an image: its data must be complete. */
+static inline void coll_rdma_gpu_settle(coll_rdma_module_t *module)
+{
+    crdma_flow_t *flow = NULL == module->group ? NULL : module->group->flow;
+
+    if (OPAL_UNLIKELY(NULL != flow)) {
+        while (CRDMA_AGAIN == flow->arrived(flow, SIZE_MAX)) {
+        }
+        module->group->flow = NULL;
+    }
+}
+
 /* bcast.c, reduce.c, allreduce.c: the same for buffers that the host may touch. */
 int coll_rdma_host_bcast(void *buf, int count, ompi_datatype_t *dtype, int root,
                          ompi_communicator_t *comm, mca_coll_base_module_t *base);

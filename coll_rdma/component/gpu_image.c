@@ -91,7 +91,10 @@ int coll_rdma_image_make(coll_rdma_image_t *image, int count, ompi_datatype_t *d
     char *base;
 
     *image = (coll_rdma_image_t) {
-        .count = count, .dtype = dtype, .whole = has_no_gaps(count, dtype)};
+        .count = count,
+        .dtype = dtype,
+        .whole = has_no_gaps(count, dtype),
+        .packed = ompi_datatype_is_contiguous_memory_layout(dtype, count)};
     image->span = (size_t) opal_datatype_span(&dtype->super, count, &image->gap);
     if (SPARSE_FROM < image->span && image->span / 4 > dtype->super.size * (size_t) count) {
         image->map = mmap(NULL, image->span, PROT_READ | PROT_WRITE,

@@ -9,10 +9,11 @@
 #include "coll_rdma/device/cuda.h"
 
 typedef struct coll_rdma_image {
-    void *buf; /* stands for the user's buffer */
+    void *buf;     /* stands for the user's buffer */
     int count;
     ompi_datatype_t *dtype;
     bool whole;    /* nothing but the user's data lies between first and last byte */
+    bool packed;   /* and it is what goes over the wire */
     ptrdiff_t gap; /* bytes from the buffer's address to its first byte */
     size_t span;   /* bytes from the first to behind the last */
     crdma_cuda_stage_t *stage;

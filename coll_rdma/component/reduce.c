@@ -38,6 +38,7 @@ int coll_rdma_host_reduce(const void *sbuf, void *rbuf, int count, ompi_datatype
     } else if (OMPI_SUCCESS != ret) {
         return ret;
     }
+    coll_rdma_gpu_settle(module);
     return module->lower.reduce(sbuf, rbuf, count, dtype, op, root, comm,
                                 module->lower.reduce_module);
 }

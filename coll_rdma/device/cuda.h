@@ -81,6 +81,24 @@ crdma_status_t crdma_cuda_queue_end(crdma_cuda_queue_t *queue);
 bool crdma_cuda_can_reduce(crdma_op_id_t op, crdma_type_id_t type);
 
 /*
+ * A large buffer that is copied from a device while its first part is already used, and to a
+ * device while its last part is not final yet. get: streams of their own for the memory at
+ * on_device; NULL if there are none (logged), then a queue will do. read and write start copies; arrived
+ * says whether the first `bytes` of what is read are there (CRDMA_OK, CRDMA_AGAIN, an error). put
+ * waits for everything and returns the first error.
+ */
+typedef struct crdma_cuda_pipe crdma_cuda_pipe_t;
+
+crdma_cuda_pipe_t *crdma_cuda_pipe_get(const void *on_device);
+void crdma_cuda_pipe_read(crdma_cuda_pipe_t *pipe, void *dst, const void *src, size_t bytes);
+crdma_status_t crdma_cuda_pipe_arrived(crdma_cuda_pipe_t *pipe, size_t bytes);
+void crdma_cuda_pipe_write(crdma_cuda_pipe_t *pipe, void *dst, const void *src, size_t bytes);
+crdma_status_t crdma_cuda_pipe_put(crdma_cuda_pipe_t *pipe);
+
+/* Are both worked with in the same context? */
+bool crdma_cuda_same_context(const void *p, const void *q);
+
+/*
  * Host memory of at least `bytes`, pinned if the driver agrees, for copies from and to the
  * device of `on_device`. From a cache after the first time. NULL: out of memory.
  */

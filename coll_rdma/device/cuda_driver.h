@@ -53,6 +53,7 @@ enum { CRDMA_CU_MEMORY_HOST = 1, CRDMA_CU_MEMORY_DEVICE = 2 };
 
 enum {
     CRDMA_CU_STREAM_DEFAULT = 0, /* ordered with the legacy default stream */
+    CRDMA_CU_EVENT_DISABLE_TIMING = 2,
     CRDMA_CU_MEM_ATTACH_GLOBAL = 1,
     CRDMA_CU_REGISTER_PORTABLE = 1, /* pinned for all contexts */
     CRDMA_CU_MULTIPROCESSOR_COUNT = 16
@@ -80,6 +81,10 @@ enum {
     X(stream_destroy, cuStreamDestroy_v2, (crdma_cu_stream_t))                                     \
     X(stream_synchronize, cuStreamSynchronize, (crdma_cu_stream_t))                                \
     X(stream_query, cuStreamQuery, (crdma_cu_stream_t))                                            \
+    X(event_create, cuEventCreate, (crdma_cu_event_t *, unsigned))                                 \
+    X(event_destroy, cuEventDestroy_v2, (crdma_cu_event_t))                                        \
+    X(event_record, cuEventRecord, (crdma_cu_event_t, crdma_cu_stream_t))                          \
+    X(event_query, cuEventQuery, (crdma_cu_event_t))                                               \
     X(module_load_data, cuModuleLoadData, (crdma_cu_module_t *, const void *))                     \
     X(module_unload, cuModuleUnload, (crdma_cu_module_t))                                          \
     X(module_get_function, cuModuleGetFunction,                                                    \

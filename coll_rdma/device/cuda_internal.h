@@ -36,6 +36,9 @@ unsigned long long crdma_cuda_context_id(const crdma_cu_api_t *cu, crdma_cu_cont
 void crdma_cuda_queue_fail(crdma_cuda_queue_t *queue, const char *what, crdma_cu_result_t result);
 void crdma_cuda_close_streams(const crdma_cu_api_t *cu);
 
+/* cuda_pipe.c */
+void crdma_cuda_close_pipes(const crdma_cu_api_t *cu);
+
 /* cuda_kernels.c: the compiled kernels, or NULL. */
 const void *crdma_cuda_kernels(void);
 

@@ -159,6 +159,7 @@ void crdma_cuda_close(void)
 
     if (NULL != cu) {
         crdma_cuda_close_stages(cu);
+        crdma_cuda_close_pipes(cu);
         crdma_cuda_close_modules(cu);
         crdma_cuda_close_streams(cu);
         crdma_cuda_release_contexts(cu);

@@ -94,6 +94,15 @@ crdma_cu_context_t crdma_cuda_context_of(const crdma_cu_api_t *cu, const void *p
     return primary_of(cu, ordinal);
 }
 
+bool crdma_cuda_same_context(const void *p, const void *q)
+{
+    const crdma_cu_api_t *cu = crdma_cuda_api();
+    crdma_cu_device_t device;
+
+    return NULL != cu
+           && crdma_cuda_context_of(cu, p, &device) == crdma_cuda_context_of(cu, q, &device);
+}
+
 void crdma_cuda_release_contexts(const crdma_cu_api_t *cu)
 {
     for (int i = 0; i < MAX_DEVICES; ++i) {

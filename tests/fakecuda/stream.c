@@ -282,6 +282,56 @@ FAKE_API cuMemsetD8Async(crdma_cu_ptr_t dst, unsigned char value, size_t bytes,
                false);
 }
 
+typedef struct event {
+    fake_stream_t *stream;
+    unsigned long seq; /* done when the stream has done so much */
+} event_t;
+
+FAKE_API cuEventCreate(event_t **event, unsigned flags)
+{
+    (void) flags;
+    pthread_mutex_lock(&fake_lock);
+    *event = fake_count("event") ? NULL : calloc(1, sizeof(**event));
+    pthread_mutex_unlock(&fake_lock);
+    return NULL == *event ? CRDMA_CU_OUT_OF_MEMORY : CRDMA_CU_SUCCESS;
+}
+
+FAKE_API cuEventDestroy_v2(event_t *event)
+{
+    free(event);
+    return CRDMA_CU_SUCCESS;
+}
+
+FAKE_API cuEventRecord(event_t *event, fake_stream_t *stream)
+{
+    crdma_cu_result_t result = CRDMA_CU_SUCCESS;
+
+    pthread_mutex_lock(&fake_lock);
+    if (!stream->alive || stream->context != fake_current()) {
+        result = CRDMA_CU_INVALID_HANDLE;
+    } else {
+        event->stream = stream;
+        event->seq = stream->asked;
+        result = stream->context->error;
+    }
+    pthread_mutex_unlock(&fake_lock);
+    return result;
+}
+
+FAKE_API cuEventQuery(event_t *event)
+{
+    crdma_cu_result_t result = CRDMA_CU_SUCCESS;
+
+    pthread_mutex_lock(&fake_lock);
+    if (NULL != event->stream) {
+        result = CRDMA_CU_SUCCESS != event->stream->context->error ? event->stream->context->error
+                 : event->stream->done < event->seq                ? CRDMA_CU_NOT_READY
+                                                                   : CRDMA_CU_SUCCESS;
+    }
+    pthread_mutex_unlock(&fake_lock);
+    return result;
+}
+
 FAKE_API cuModuleLoadData(void **module, const void *image)
 {
     *module = (void *) (uintptr_t) image;

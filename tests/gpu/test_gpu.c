@@ -9,7 +9,7 @@
  * loaded after the first collectives; pinning or stream creation in every call; a failed copy that
  * leaves the other ranks waiting.
  *
- * Modes: data (default), fail (emulation only: a rank's copy fails).
+ * Modes: data (default), fail, fail-large (emulation only: a rank's copy fails).
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -284,18 +284,19 @@ static void bottom(int round)
 }
 
 /* After the first calls of a size nothing is pinned or created any more. */
-static void steady(void)
+static void steady(int count)
 {
-    static const char *const costly[] = {"register", "stream", "alloc"};
-    const int count = 30000, round = GPU_DEVICE * GPU_NKINDS + GPU_DEVICE;
+    enum { COSTLY = 4 };
+    static const char *const costly[COSTLY] = {"register", "stream", "event", "alloc"};
+    const int round = GPU_DEVICE * GPU_NKINDS + GPU_DEVICE;
     pair_t p = pair_new(round, (size_t) count);
-    long before[3] = {0};
+    long before[COSTLY] = {0};
 
     pair_fill(&p, &p.in);
     for (int i = 0; i < 6; ++i) {
         MPI_Allreduce(p.in.data, p.out.data, count, MPI_INT, MPI_SUM, comm);
         MPI_Bcast(p.out.data, count, MPI_INT, 0, comm);
-        for (int c = 0; c < 3; ++c) {
+        for (int c = 0; c < COSTLY; ++c) {
             if (1 < i && gpu_calls(costly[c]) != before[c]) {
                 test_fail("%ld calls of the driver's \"%s\" in call %d",
                           gpu_calls(costly[c]) - before[c], costly[c], i);
@@ -317,8 +318,8 @@ static void data_mode(void)
         const bool last = round >= GPU_NKINDS * GPU_NKINDS;
 
         for (int c = 0; c < 6; ++c) {
-            /* Large ones where it matters: in half of the rounds. */
-            if (5 > c || (!test_opt.quick && 0 == round % 2)) {
+            /* The large ones take time. */
+            if (5 > c || last || 0 == round % (test_opt.quick ? 6 : 2)) {
                 plain_calls(round, counts[c]);
             }
         }
@@ -331,14 +332,15 @@ static void data_mode(void)
             bottom(round);
         }
     }
-    steady();
+    steady(30000);
+    steady(300000);
 }
 
 /* Rank `broken`'s copy fails: it gets an error, and so do the others, whose data would be wrong. */
-static void fail_mode(void)
+static void fail_mode(int count)
 {
     const int broken = test_size - 1;
-    pair_t p = pair_new(GPU_DEVICE * GPU_NKINDS + GPU_DEVICE, 1000);
+    pair_t p = pair_new(GPU_DEVICE * GPU_NKINDS + GPU_DEVICE, (size_t) count);
     int rc, in = test_rank, out = -1;
     MPI_Comm other;
 
@@ -349,13 +351,13 @@ static void fail_mode(void)
     MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
     pair_fill(&p, &p.in);
     MPI_Allreduce(&in, &out, 1, MPI_INT, MPI_SUM, other);
-    MPI_Allreduce(p.in.data, p.out.data, 1000, MPI_INT, MPI_SUM, comm);
+    MPI_Allreduce(p.in.data, p.out.data, count, MPI_INT, MPI_SUM, comm);
     pair_expect(&p, &p.out, test_size * (test_size + 1) / 2, "before the failure");
     if (test_rank == broken) {
         gpu_break_call("copy", 1);
     }
     note(&p, "MPI_Allreduce with a failing copy");
-    rc = MPI_Allreduce(p.in.data, p.out.data, 1000, MPI_INT, MPI_SUM, comm);
+    rc = MPI_Allreduce(p.in.data, p.out.data, count, MPI_INT, MPI_SUM, comm);
     if (MPI_SUCCESS == rc) {
         test_fail("no error");
     }
@@ -387,7 +389,9 @@ int main(int argc, char **argv)
         test_skip("%s", reason);
     }
     if (NULL != test_opt.mode && 0 == strcmp(test_opt.mode, "fail")) {
-        fail_mode();
+        fail_mode(1000);
+    } else if (NULL != test_opt.mode && 0 == strcmp(test_opt.mode, "fail-large")) {
+        fail_mode(1000000);
     } else {
         data_mode();
     }
