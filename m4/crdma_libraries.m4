@@ -41,13 +41,20 @@ AC_DEFUN([CRDMA_HWLOC],
     [CRDMA_OPTIONAL([HWLOC], [hwloc], [hwloc], [2.0], [libhwloc-dev],
         [look for hwloc; nothing uses it yet])])
 
-# CRDMA_CUDA: only records where nvcc is.
+# CRDMA_CUDA: nvcc for the reduction kernels of GPUs. Without it GPU data is reduced by the host.
+# Sets NVCC and CUDA_GENCODE: machine code for each architecture, and PTX of the last one for newer ones.
 AC_DEFUN([CRDMA_CUDA], [
     AC_ARG_WITH([cuda],
         [AS_HELP_STRING([--with-cuda@<:@=DIR@:>@],
-            [look for CUDA's nvcc, in DIR/bin or in PATH; nothing uses it yet])],
+            [compile kernels for GPUs with nvcc, of DIR/bin or of PATH (default: if present)])],
         [], [with_cuda=auto])
+    AC_ARG_WITH([cuda-arch],
+        [AS_HELP_STRING([--with-cuda-arch=LIST],
+            [architectures to compile for, e.g. "75 80 90"
+             (default: those of 70 80 90 that nvcc has, 75 where it has no 70)])],
+        [], [with_cuda_arch=])
     AC_ARG_VAR([NVCC], [CUDA compiler])
+    CUDA_GENCODE=
     crdma_cuda=no
     AS_CASE([$with_cuda],
         [no], [NVCC=
@@ -55,12 +62,47 @@ AC_DEFUN([CRDMA_CUDA], [
         [yes|auto], [AC_PATH_PROG([NVCC], [nvcc], [], [$PATH$PATH_SEPARATOR/usr/local/cuda/bin])],
         [AC_PATH_PROG([NVCC], [nvcc], [], [$with_cuda/bin])])
     AS_IF([test -n "$NVCC"],
-        [crdma_cuda="$NVCC"],
+        [CRDMA_CUDA_TARGETS],
         [AS_CASE([$with_cuda],
             [no], [],
             [auto], [crdma_cuda="no (nvcc not found)"],
             [AC_MSG_ERROR([nvcc was not found: install nvidia-cuda-toolkit or use --with-cuda=DIR])])])
+    AC_SUBST([CUDA_GENCODE])
     AM_CONDITIONAL([HAVE_NVCC], [test -n "$NVCC"])
+    AS_IF([test -n "$NVCC"],
+        [AC_DEFINE([CRDMA_HAVE_CUDA_KERNELS], [1], [Built with kernels for GPUs])])
+])
+
+# CRDMA_CUDA_TARGETS: fills CUDA_GENCODE; NVCC is emptied if it cannot compile a kernel.
+AC_DEFUN([CRDMA_CUDA_TARGETS], [
+    AC_MSG_CHECKING([for which GPUs $NVCC compiles])
+    crdma_cuda_known=" `"$NVCC" --list-gpu-arch 2>/dev/null | $SED 's/compute_//' | tr '\n' ' '`"
+    crdma_cuda_arch=$with_cuda_arch
+    AS_IF([test -z "$crdma_cuda_arch"],
+        [for crdma_arch in 70 75 80 90; do
+             AS_CASE([$crdma_arch,$crdma_cuda_arch], [75,*70*], [continue])
+             AS_CASE([$crdma_cuda_known],
+                 [*" $crdma_arch "*], [crdma_cuda_arch="$crdma_cuda_arch $crdma_arch"])
+         done])
+    for crdma_arch in $crdma_cuda_arch; do
+        CUDA_GENCODE="$CUDA_GENCODE -gencode arch=compute_$crdma_arch,code=sm_$crdma_arch"
+    done
+    CUDA_GENCODE="$CUDA_GENCODE -gencode arch=compute_$crdma_arch,code=compute_$crdma_arch"
+    cat >conftest.cu <<_ACEOF
+#include <math.h>
+#include <stdint.h>
+extern "C" __global__ void crdma_probe(float *x) { *x = copysignf(*x, 1.0f); }
+_ACEOF
+    AS_IF([test -n "$crdma_cuda_arch" &&
+           AC_TRY_COMMAND([$NVCC --fatbin $CUDA_GENCODE -o conftest.fatbin conftest.cu >&AS_MESSAGE_LOG_FD 2>&1])],
+        [crdma_cuda="$NVCC, for`AS_ECHO([" $crdma_cuda_arch"]) | tr -s ' '`"
+         AC_MSG_RESULT([$crdma_cuda_arch])],
+        [AC_MSG_RESULT([none])
+         AS_IF([test "x$with_cuda" != xauto || test -n "$with_cuda_arch"],
+            [AC_MSG_ERROR([$NVCC cannot compile a kernel for$crdma_cuda_arch (see config.log); it knows$crdma_cuda_known])])
+         crdma_cuda="no ($NVCC cannot compile a kernel, see config.log)"
+         NVCC=])
+    rm -f conftest.cu conftest.fatbin
 ])
 
 # CRDMA_UNIT_TESTS: Check, the unit test library. Without it `make check` says that it skips.

@@ -32,8 +32,10 @@ struct run {
     struct perf_options options;
     struct perf_pattern pattern;
     struct perf_call call;
-    char *in;
+    char *in; /* where payloads are written and results read: the buffers, or host copies of them */
     char *out;
+    char *device_in; /* the buffers, where they are on a GPU, else NULL */
+    char *device_out;
     int rank;
     int ranks;
     bool one_host;
@@ -103,6 +105,42 @@ static void lower_counts(struct run *run, int64_t since)
     }
 }
 
+/* The host copy of a buffer to the GPU, or back; nothing if there is none. */
+static void to_device(struct run *run, bool input, size_t bytes)
+{
+    char *device = input ? run->device_in : run->device_out;
+
+    if (NULL != device) {
+        perf_device_copy(device, input ? run->in : run->out, bytes);
+    }
+}
+
+static void from_device(struct run *run, bool input, size_t bytes)
+{
+    char *device = input ? run->device_in : run->device_out;
+
+    if (NULL != device) {
+        perf_device_copy(input ? run->in : run->out, device, bytes);
+    }
+}
+
+/* What a program does whose MPI cannot take GPU memory. */
+static void call_through(struct run *run, size_t bytes, int root)
+{
+    bool reduces = perf_collective_reduces(run->options.collective);
+    bool gives = reduces || run->rank == root;
+    bool gets = reduces ? PERF_ALLREDUCE == run->options.collective || run->rank == root
+                        : run->rank != root;
+
+    if (gives) {
+        from_device(run, reduces, bytes);
+    }
+    perf_call_run(&run->call, root, MPI_COMM_WORLD);
+    if (gets) {
+        to_device(run, false, bytes);
+    }
+}
+
 /* Write this iteration's payload, and something wrong where the result will be. */
 static void prepare(struct run *run, size_t bytes, unsigned long turn, int root)
 {
@@ -111,12 +149,15 @@ static void prepare(struct run *run, size_t bytes, unsigned long turn, int root)
     }
     if (perf_collective_reduces(run->options.collective)) {
         perf_pattern_fill(&run->pattern, run->in, bytes, turn, run->rank);
+        to_device(run, true, bytes);
     } else if (run->rank == root) {
         perf_pattern_fill(&run->pattern, run->out, bytes, turn, root);
+        to_device(run, false, bytes);
         return;
     }
     if (run->options.validate) {
         memset(run->out, 0xa5, bytes);
+        to_device(run, false, bytes);
     }
 }
 
@@ -127,6 +168,7 @@ static void check(struct run *run, size_t bytes, unsigned long turn, int root)
     if (PERF_REDUCE == run->options.collective && run->rank != root) {
         return;
     }
+    from_device(run, false, bytes);
     wrong = perf_pattern_check(&run->pattern, run->out, bytes, turn, root);
     if (PERF_PATTERN_OK != wrong && 0 == run->failures++) {
         fprintf(stderr,
@@ -149,6 +191,7 @@ static void iterate(struct run *run, size_t bytes)
 {
     const struct perf_options *o = &run->options;
     bool rewrite = o->dirty || o->validate, barrier = PERF_BARRIER == o->collective;
+    bool through = PERF_THROUGH == o->device && !barrier;
     int64_t since = perf_now();
 
     for (long i = 0; i < run->warmup + run->iterations; i++) {
@@ -166,7 +209,11 @@ static void iterate(struct run *run, size_t bytes)
             perf_wait_until(perf_now() + LATECOMER_NS, false);
         }
         begin = perf_now();
-        perf_call_run(&run->call, root, MPI_COMM_WORLD);
+        if (through) {
+            call_through(run, bytes, root);
+        } else {
+            perf_call_run(&run->call, root, MPI_COMM_WORLD);
+        }
         end = perf_now();
         if (i >= run->warmup && i - run->warmup < run->iterations) {
             run->times[i - run->warmup] = (double)(end - begin);
@@ -227,6 +274,12 @@ static void print_header(const struct run *run)
     if (perf_collective_reduces(o->collective)) {
         printf("# Datatype: %s. Operation: %s.\n", o->type->name, o->op->name);
     }
+    if (PERF_HOST != o->device) {
+        printf("# Buffers: %s.\n", PERF_CUDA == o->device      ? "GPU memory"
+                                   : PERF_MANAGED == o->device ? "managed memory"
+                                                               : "GPU memory, copied to the host "
+                                                                 "and back by the program");
+    }
     if (o->slowest) {
         printf("# The slowest rank's time of each iteration.\n");
     }
@@ -280,7 +333,7 @@ static void print_line(const struct run *run, size_t bytes, const struct result 
 static long measure(struct run *run)
 {
     struct perf_options *o = &run->options;
-    bool reduces = perf_collective_reduces(o->collective);
+    bool reduces = perf_collective_reduces(o->collective), on_gpu;
     size_t buffers = reduces ? 2 : 1;
     long failures = 0;
 
@@ -295,15 +348,23 @@ static long measure(struct run *run)
                     o->max_bytes);
         }
     }
-    run->out = allocate(o->max_bytes);
-    run->in = reduces ? allocate(o->max_bytes) : NULL;
+    if (PERF_HOST == o->device) {
+        run->out = allocate(o->max_bytes);
+        run->in = reduces ? allocate(o->max_bytes) : NULL;
+    } else { /* released at the end of the process */
+        run->out = perf_device_new(PERF_HOST, o->max_bytes);
+        run->in = reduces ? perf_device_new(PERF_HOST, o->max_bytes) : NULL;
+        run->device_out = perf_device_new(o->device, o->max_bytes);
+        run->device_in = reduces ? perf_device_new(o->device, o->max_bytes) : NULL;
+    }
     if (0 !=
         perf_pattern_init(&run->pattern, o->collective, o->type, o->op, run->rank, run->ranks)) {
         MPI_Abort(MPI_COMM_WORLD, 1);
     }
+    on_gpu = PERF_CUDA == o->device || PERF_MANAGED == o->device;
     run->call = (struct perf_call){.collective = o->collective,
-                                   .in = run->in,
-                                   .out = run->out,
+                                   .in = on_gpu ? run->device_in : run->in,
+                                   .out = on_gpu ? run->device_out : run->out,
                                    .type = perf_type_mpi(o->type),
                                    .op = perf_op_mpi(o->op)};
     for (size_t bytes = o->min_bytes; bytes <= o->max_bytes; bytes *= 2) {
@@ -321,8 +382,10 @@ static long measure(struct run *run)
             print_line(run, whole, &result);
         }
     }
-    free(run->in);
-    free(run->out);
+    if (PERF_HOST == o->device) {
+        free(run->in);
+        free(run->out);
+    }
     free(run->times);
     perf_pattern_free(&run->pattern);
     return failures;
@@ -332,6 +395,7 @@ int main(int argc, char **argv)
 {
     static struct run run;
     char message[256];
+    const char *reason = NULL;
     int status = 0;
 
     MPI_Init(&argc, &argv);
@@ -350,6 +414,10 @@ int main(int argc, char **argv)
         status = 2;
         break;
     default:
+        if (PERF_HOST != run.options.device && NULL != (reason = perf_device_open(run.rank))) {
+            fprintf(stderr, "coll_rdma_perf: rank %d: %s\n", run.rank, reason);
+            MPI_Abort(MPI_COMM_WORLD, 2);
+        }
         run.one_host = perf_one_host(MPI_COMM_WORLD);
         if (0 == run.rank) {
             print_header(&run);

@@ -35,7 +35,8 @@ static const char *const help_text =
     "  -t TYPE       char, byte, int8, uint8, int16, uint16, int, unsigned, long, uint64,\n"
     "                float, double (default: char for bcast, float for reductions)\n"
     "  -o OP         sum, prod, min, max, land, lor, lxor, band, bor, bxor (default sum)\n"
-    "  -d DEVICE     where buffers live: host\n"
+    "  -d DEVICE     where buffers live: host, cuda (GPU memory), managed (CUDA's managed memory),\n"
+    "                through (GPU memory which the timed program copies to the host and back)\n"
     "  -h            this text\n"
     "\n"
     "Iterations are separated by a barrier; only the collective itself is timed. The exit\n"
@@ -154,14 +155,8 @@ static bool take(struct perf_options *options, int letter, char *message, size_t
         }
         break;
     case 'd':
-        if (0 == strcmp(optarg, "cuda")) {
-            snprintf(message, size,
-                     "-d cuda: not available in this build, buffers live in "
-                     "host memory only");
-            return false;
-        }
-        if (0 != strcmp(optarg, "host")) {
-            wants = "host";
+        if (!perf_device_find(optarg, &options->device)) {
+            wants = "host, cuda, managed or through";
         }
         break;
     case 'f':

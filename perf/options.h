@@ -8,6 +8,7 @@
 #define PERF_OPTIONS_H
 
 #include "perf/collective.h"
+#include "perf/device.h"
 
 #include <stdio.h>
 
@@ -27,6 +28,7 @@ struct perf_options {
     bool slowest;   /* the slowest rank's time of each iteration */
     const struct perf_type *type;
     const struct perf_op *op;
+    enum perf_device device; /* where buffers live */
 };
 
 enum perf_parse { PERF_PARSE_RUN, PERF_PARSE_HELP, PERF_PARSE_ERROR };

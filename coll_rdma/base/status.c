@@ -24,6 +24,8 @@ const char *crdma_status_string(crdma_status_t status)
         return "transport error";
     case CRDMA_ERR_SYSTEM:
         return "system call failed";
+    case CRDMA_ERR_DEVICE:
+        return "GPU driver error";
     }
     return "unknown status";
 }

@@ -15,7 +15,8 @@ typedef enum crdma_status {
     CRDMA_ERR_PEER = -5,        /* a peer died or left the communicator */
     CRDMA_ERR_TIMEOUT = -6,     /* coll_rdma_timeout elapsed */
     CRDMA_ERR_TRANSPORT = -7,   /* the transport reported an error */
-    CRDMA_ERR_SYSTEM = -8       /* a system call failed, errno was logged */
+    CRDMA_ERR_SYSTEM = -8,      /* a system call failed, errno was logged */
+    CRDMA_ERR_DEVICE = -9       /* the GPU's driver reported an error, which was logged */
 } crdma_status_t;
 
 /* A short English name, never NULL. */

@@ -2,9 +2,10 @@
  * MPI_Allreduce.
  */
 #include "coll_rdma/component/convert.h"
+#include "coll_rdma/component/gpu.h"
 
-int coll_rdma_allreduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *dtype,
-                        ompi_op_t *op, ompi_communicator_t *comm, mca_coll_base_module_t *base)
+int coll_rdma_host_allreduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *dtype,
+                             ompi_op_t *op, ompi_communicator_t *comm, mca_coll_base_module_t *base)
 {
     coll_rdma_module_t *module = (coll_rdma_module_t *) base;
     coll_rdma_reduction_t r;
@@ -35,6 +36,16 @@ int coll_rdma_allreduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t
     } else if (OMPI_SUCCESS != ret) {
         return ret;
     }
+    coll_rdma_gpu_settle(module);
     return module->lower.allreduce(sbuf, rbuf, count, dtype, op, comm,
                                    module->lower.allreduce_module);
+}
+
+int coll_rdma_allreduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *dtype,
+                        ompi_op_t *op, ompi_communicator_t *comm, mca_coll_base_module_t *base)
+{
+    if (crdma_cuda_possible()) {
+        return coll_rdma_gpu_allreduce(sbuf, rbuf, count, dtype, op, comm, base);
+    }
+    return coll_rdma_host_allreduce(sbuf, rbuf, count, dtype, op, comm, base);
 }

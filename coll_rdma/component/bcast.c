@@ -3,6 +3,7 @@
  * counts is the number of packed bytes.
  */
 #include "coll_rdma/component/convert.h"
+#include "coll_rdma/component/gpu.h"
 
 static int run(coll_rdma_module_t *module, void *buf, int count, ompi_datatype_t *dtype, int root,
                bool is_root)
@@ -40,8 +41,8 @@ static int run(coll_rdma_module_t *module, void *buf, int count, ompi_datatype_t
     return ret;
 }
 
-int coll_rdma_bcast(void *buf, int count, ompi_datatype_t *dtype, int root,
-                    ompi_communicator_t *comm, mca_coll_base_module_t *base)
+int coll_rdma_host_bcast(void *buf, int count, ompi_datatype_t *dtype, int root,
+                         ompi_communicator_t *comm, mca_coll_base_module_t *base)
 {
     coll_rdma_module_t *module = (coll_rdma_module_t *) base;
     crdma_op_args_t *again = coll_rdma_recall(module, CRDMA_BCAST, dtype, NULL, count, root);
@@ -59,5 +60,15 @@ int coll_rdma_bcast(void *buf, int count, ompi_datatype_t *dtype, int root,
     } else if (OMPI_SUCCESS != ret) {
         return ret;
     }
+    coll_rdma_gpu_settle(module);
     return module->lower.bcast(buf, count, dtype, root, comm, module->lower.bcast_module);
+}
+
+int coll_rdma_bcast(void *buf, int count, ompi_datatype_t *dtype, int root,
+                    ompi_communicator_t *comm, mca_coll_base_module_t *base)
+{
+    if (crdma_cuda_possible()) {
+        return coll_rdma_gpu_bcast(buf, count, dtype, root, comm, base);
+    }
+    return coll_rdma_host_bcast(buf, count, dtype, root, comm, base);
 }

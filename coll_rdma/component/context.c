@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "coll_rdma/component/coll_rdma_card.h"
+#include "coll_rdma/device/cuda.h"
 #include "coll_rdma/transport/shm.h"
 #include "coll_rdma/transport/ucp.h"
 #include "coll_rdma/transport/verbs.h"
@@ -249,5 +250,6 @@ void coll_rdma_context_close(void)
     capacity = 0;
     crdma_slab_destroy(slab);
     slab = NULL;
+    crdma_cuda_close();
     coll_rdma_context_unlock();
 }

@@ -89,13 +89,15 @@ mca_coll_base_module_t *coll_rdma_comm_query(ompi_communicator_t *comm, int *pri
     coll_rdma_module_t *module;
 
     /* All of these are equal on all ranks. */
-    if (OMPI_COMM_IS_INTER(comm) || 2 > ompi_comm_size(comm) || declined_by_info(comm)
-        || 0 > crdma_params.priority) {
+    if (OMPI_COMM_IS_INTER(comm) || declined_by_info(comm) || 0 > crdma_params.priority) {
         return NULL;
     }
     module = OBJ_NEW(coll_rdma_module_t);
     if (NULL == module) {
         return NULL;
+    }
+    if (2 > ompi_comm_size(comm)) {
+        module->state = COLL_RDMA_DECLINED; /* here to keep GPU memory from coll/self */
     }
     module->super.coll_module_enable = module_enable;
     module->super.coll_module_disable = module_disable;

@@ -2,10 +2,11 @@
  * MPI_Reduce.
  */
 #include "coll_rdma/component/convert.h"
+#include "coll_rdma/component/gpu.h"
 
-int coll_rdma_reduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *dtype,
-                     ompi_op_t *op, int root, ompi_communicator_t *comm,
-                     mca_coll_base_module_t *base)
+int coll_rdma_host_reduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *dtype,
+                          ompi_op_t *op, int root, ompi_communicator_t *comm,
+                          mca_coll_base_module_t *base)
 {
     coll_rdma_module_t *module = (coll_rdma_module_t *) base;
     const bool is_root = root == ompi_comm_rank(comm);
@@ -37,6 +38,17 @@ int coll_rdma_reduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *d
     } else if (OMPI_SUCCESS != ret) {
         return ret;
     }
+    coll_rdma_gpu_settle(module);
     return module->lower.reduce(sbuf, rbuf, count, dtype, op, root, comm,
                                 module->lower.reduce_module);
+}
+
+int coll_rdma_reduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *dtype,
+                     ompi_op_t *op, int root, ompi_communicator_t *comm,
+                     mca_coll_base_module_t *base)
+{
+    if (crdma_cuda_possible()) {
+        return coll_rdma_gpu_reduce(sbuf, rbuf, count, dtype, op, root, comm, base);
+    }
+    return coll_rdma_host_reduce(sbuf, rbuf, count, dtype, op, root, comm, base);
 }

@@ -20,6 +20,17 @@ struct crdma_plan;
 struct crdma_op;
 struct crdma_send_pool;
 
+/*
+ * Data that comes and goes while a call runs: input that is still being copied from a GPU, output that
+ * is copied to it as it becomes final. Set in the group around a call of more than ll_max bytes.
+ */
+typedef struct crdma_flow {
+    /* Are the first `bytes` of the input there? CRDMA_OK, CRDMA_AGAIN or an error. */
+    crdma_status_t (*arrived)(struct crdma_flow *flow, size_t bytes);
+    /* The first `bytes` of the output are final; they may still be sent from. */
+    void (*finished)(struct crdma_flow *flow, size_t bytes);
+} crdma_flow_t;
+
 typedef struct crdma_group {
     int rank, size;
     char name[32]; /* for messages: "cid 3" */
@@ -45,6 +56,7 @@ typedef struct crdma_group {
     int nplans;
     unsigned epoch;      /* changes when a plan is freed */
     struct crdma_op *op;      /* state of the blocking call */
+    crdma_flow_t *flow;       /* of the blocking call, or NULL */
     char *scratch, *tmp;      /* grown on demand */
     size_t scratch_size, tmp_size;
     crdma_tx_t probe_tx;      /* watch.c: reading a remote peer's history */

@@ -348,10 +348,18 @@ static crdma_status_t drain(crdma_op_t *op)
     return CRDMA_OK;
 }
 
+/* The bytes of segments 0 .. seg. */
+static size_t through_segment(const crdma_op_t *op, size_t seg)
+{
+    return (seg + 1 < op->nseg ? (seg + 1) * op->seg_count : op->args.count) * op->args.elsize;
+}
+
 crdma_status_t crdma_op_progress(crdma_op_t *op)
 {
     const crdma_sched_t *sched = op->args.plan->sched;
-    const size_t slots = op->nseg + (size_t) sched->skew[sched->nphases - 1];
+    const size_t most_lag = (size_t) sched->skew[sched->nphases - 1];
+    crdma_flow_t *flow = op->group->flow;
+    const size_t slots = op->nseg + most_lag;
     crdma_status_t status = CRDMA_OK;
 
     if (NULL != op->pending) {
@@ -361,6 +369,14 @@ crdma_status_t crdma_op_progress(crdma_op_t *op)
         }
     }
     for (; op->t < slots; ++op->t, op->step = 0) {
+        /* Nobody reads segment t before turn t. */
+        if (NULL != flow && 0 == op->step && !op->started) {
+            status = flow->arrived(flow, through_segment(op, op->t));
+            if (CRDMA_OK != status) {
+                op->waiting = NULL;
+                return CRDMA_AGAIN == status ? status : crdma_op_fail(op, NULL, status);
+            }
+        }
         for (; op->step < sched->nsteps; ++op->step, op->started = false) {
             const crdma_step_t *step = &sched->steps[op->step];
             const size_t lag = (size_t) sched->skew[step->phase];
@@ -389,6 +405,10 @@ crdma_status_t crdma_op_progress(crdma_op_t *op)
             if (CRDMA_OK != status) {
                 return crdma_op_fail(op, op->waiting, status);
             }
+        }
+        /* The last phase has done with segment t - most_lag, and so have those before it. */
+        if (NULL != flow && most_lag <= op->t) {
+            flow->finished(flow, through_segment(op, op->t - most_lag));
         }
     }
     if (NULL != op->pending) {

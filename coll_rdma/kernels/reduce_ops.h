@@ -28,10 +28,15 @@
 #include <stdint.h>
 
 #ifdef __CUDACC__
-#define CRDMA_INLINE           static __host__ __device__ __forceinline__
-#define CRDMA_LONG_DOUBLE(...) /* device code would treat it as double */
+#define CRDMA_INLINE static __host__ __device__ __forceinline__
 #else
-#define CRDMA_INLINE           static inline __attribute__((always_inline))
+#define CRDMA_INLINE static inline __attribute__((always_inline))
+#endif
+/* Device code would treat it as double. A file for the host that speaks of the device's kernels
+ * defines CRDMA_NO_LONG_DOUBLE. */
+#if defined(__CUDACC__) || defined(CRDMA_NO_LONG_DOUBLE)
+#define CRDMA_LONG_DOUBLE(...)
+#else
 #define CRDMA_LONG_DOUBLE(...) __VA_ARGS__
 #endif
 

@@ -1,0 +1,51 @@
+/*
+ * What the files of device/cuda share: the driver's functions and contexts.
+ */
+#ifndef CRDMA_DEVICE_CUDA_INTERNAL_H
+#define CRDMA_DEVICE_CUDA_INTERNAL_H
+
+#include "coll_rdma/device/cuda.h"
+#include "coll_rdma/device/cuda_driver.h"
+
+/* cuda_load.c: the driver's functions; NULL as long as the application has not loaded it. */
+const crdma_cu_api_t *crdma_cuda_api(void);
+
+/* Log a failed call of the driver. */
+void crdma_cuda_complain(const crdma_cu_api_t *cu, const char *what, crdma_cu_result_t result);
+
+/*
+ * cuda_pointer.c: the context in which to work with the memory at p, and its device. The one that
+ * allocated it; memory without (virtual memory management, pools) is reached from the
+ * thread's own context if that is on the same device, else from the device's primary one.
+ * NULL if p is host memory or there is no context to be had.
+ */
+crdma_cu_context_t crdma_cuda_context_of(const crdma_cu_api_t *cu, const void *p,
+                                         crdma_cu_device_t *device);
+void crdma_cuda_release_contexts(const crdma_cu_api_t *cu);
+
+/* Make a context the thread's; *pushed: crdma_cuda_leave must take it away again. */
+crdma_cu_result_t crdma_cuda_enter(const crdma_cu_api_t *cu, crdma_cu_context_t context,
+                                   bool *pushed);
+void crdma_cuda_leave(const crdma_cu_api_t *cu, bool pushed);
+
+/* cuda_copy.c: counts the contexts that went away; what was registered before is registered no more. */
+unsigned crdma_cuda_generation(void);
+/* A number that tells a context from an earlier one at its address; 0 if the driver has none. */
+unsigned long long crdma_cuda_context_id(const crdma_cu_api_t *cu, crdma_cu_context_t context);
+/* The first error of a queue: logged, and its status from then on. */
+void crdma_cuda_queue_fail(crdma_cuda_queue_t *queue, const char *what, crdma_cu_result_t result);
+void crdma_cuda_close_streams(const crdma_cu_api_t *cu);
+
+/* cuda_pipe.c */
+void crdma_cuda_close_pipes(const crdma_cu_api_t *cu);
+
+/* cuda_kernels.c: the compiled kernels, or NULL. */
+const void *crdma_cuda_kernels(void);
+
+/* cuda_reduce.c */
+void crdma_cuda_close_modules(const crdma_cu_api_t *cu);
+
+/* cuda_stage.c */
+void crdma_cuda_close_stages(const crdma_cu_api_t *cu);
+
+#endif
