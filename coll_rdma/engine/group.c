@@ -137,10 +137,35 @@ static void set_rendezvous(crdma_rndv_mode_t *mode, bool direct, size_t usual, b
     mode->sender_copies = CRDMA_RNDV_READ != wanted;
 }
 
+/* As crdma_group_begin left it. */
+static void unfinish(crdma_group_t *g)
+{
+    const size_t rings = g->reserved - crdma_slab_block_size(g->region_size);
+
+    crdma_op_destroy(g->op);
+    free(g->edges);
+    free(g->node);
+    free(g->regions);
+    free(g->peers);
+    g->op = NULL;
+    g->edges = NULL;
+    g->node = NULL;
+    g->regions = NULL;
+    g->peers = NULL;
+    crdma_slab_unreserve(g->slab, rings);
+    g->reserved -= rings;
+}
+
+void crdma_group_set_regions(crdma_group_t *g, const crdma_addr_t *regions)
+{
+    memcpy(g->regions, regions, (size_t) g->size * sizeof(*g->regions));
+}
+
 crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *config)
 {
     const size_t n = (size_t) g->size;
 
+    unfinish(g);
     g->peers = malloc(n * sizeof(*g->peers));
     g->regions = malloc(n * sizeof(*g->regions));
     g->node = malloc(n * sizeof(*g->node));
