@@ -1,6 +1,6 @@
 /*
- * The delays come from a mixing function of turn and rank (splitmix64, Steele, Lea, Flood 2014), not
- * from a generator with state: ranks may skip turns.
+ * The delays come from a mixing function of turn and rank (splitmix64, Steele, Lea, Flood 2014),
+ * not from a generator with state: ranks may skip turns.
  */
 #include "perf/arrival.h"
 

@@ -2,9 +2,9 @@
  * How ranks come to a call in programs that do more than calling: each at a time of its own, and
  * from work that has used the caches.
  *
- * Delays are a function of (turn, rank) alone, so that every rank knows everybody's, and both sides of
- * a pair that is compared meet the same ones. Per turn they are uniform in [0, most], independent
- * from rank to rank: the order of entry is random and so are the gaps.
+ * Delays are a function of (turn, rank) alone, so that every rank knows everybody's, and both sides
+ * of a pair that is compared meet the same ones. Per turn they are uniform in [0, most],
+ * independent from rank to rank: the order of entry is random and so are the gaps.
  */
 #ifndef PERF_ARRIVAL_H
 #define PERF_ARRIVAL_H

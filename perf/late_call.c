@@ -6,8 +6,8 @@
  *
  * Idea. Instructions of a polling loop count the other rank's slowness. Here the rank of interest
  * comes late on purpose: its partner has sent long before, so every poll succeeds at once.
- * Rank 1 is late (root 0; of a reduce rank 0, the root). Only calls inside `counted` are to be collected
- * (callgrind: --toggle-collect=counted); the first ones, which set up plans, are outside.
+ * Rank 1 is late (root 0; of a reduce rank 0, the root). Only calls inside `counted` are to be
+ * collected (callgrind: --toggle-collect=counted); the first ones, which set up plans, are outside.
  */
 #include "perf/collective.h"
 
@@ -54,13 +54,12 @@ int main(int argc, char **argv)
         }
         status = 2;
     } else {
-        const struct perf_call call = {
-            .collective = collective,
-            .in = in,
-            .out = out,
-            .count = (int)(bytes / (long)sizeof(double)),
-            .type = MPI_DOUBLE,
-            .op = MPI_SUM};
+        const struct perf_call call = {.collective = collective,
+                                       .in = in,
+                                       .out = out,
+                                       .count = (int)(bytes / (long)sizeof(double)),
+                                       .type = MPI_DOUBLE,
+                                       .op = MPI_SUM};
 
         late = PERF_REDUCE == collective ? 0 : 1;
         for (long i = 0; i < WARM_UP; i++) {

@@ -8,18 +8,18 @@
  *
  *   copy 1, copy all   memcpy of S bytes by rank 0 alone, by all ranks at once (own memory)
  *   add 1, add all     c = a + b of S bytes of float, likewise
- *   raw bcast          one shot: buffers that all ranks map; flag, then the ranks share the copying of
- *                      the root's S bytes to all others evenly, flag
- *   raw allreduce      likewise: each rank adds its part of all inputs, flag, copies the others' parts
- *   bcast, allreduce   MPI's, float sum, on ordinary buffers, the root moves with the rounds
+ *   raw bcast          one shot: buffers that all ranks map; flag, then the ranks share the copying
+ * of the root's S bytes to all others evenly, flag raw allreduce      likewise: each rank adds its
+ * part of all inputs, flag, copies the others' parts bcast, allreduce   MPI's, float sum, on
+ * ordinary buffers, the root moves with the rounds
  *
  * The bound is what "copy all" and "add all" allow for the least number of bytes that must move:
  * a broadcast's N - 1 copies of S over N ranks, copy (N - 1) / N; an allreduce also adds as much.
- * "raw" shows how much of the distance the exchange between caches is, which bandwidth on own memory
- * does not contain.
+ * "raw" shows how much of the distance the exchange between caches is, which bandwidth on own
+ * memory does not contain.
  *
- * Invariants: a rank writes its flag only, by a release store; numbers only grow. Inputs of raw and MPI
- * operations are never written after the start, so every rank can check results; it does in the
+ * Invariants: a rank writes its flag only, by a release store; numbers only grow. Inputs of raw and
+ * MPI operations are never written after the start, so every rank can check results; it does in the
  * warm-up rounds.
  */
 #include "perf/collective.h"
@@ -173,7 +173,7 @@ static void check(struct all *p, enum kind kind, size_t n, int root)
     const float sum = (float)(p->size * (p->size + 1) / 2), one = (float)(root + 1);
     const float *raw = p->ranks[p->rank].out;
 
-    for (size_t i = 0; i < n; i += n > 1 ? n - 1 : 1) {
+    for (size_t i = 0; i<n; i += n> 1 ? n - 1 : 1) {
         p->wrong |= RAW_ALLREDUCE == kind && sum != raw[i];
         p->wrong |= ALLREDUCE == kind && sum != p->out[i];
         p->wrong |= BCAST == kind && root != p->rank && one != p->out[i];
@@ -280,8 +280,10 @@ int main(int argc, char **argv)
     if (!usable || factor < 2 || rounds < 5 || least < 64 || all.size < 2 || all.size > MOST ||
         most > (size_t)1 << 30 || !perf_one_host(MPI_COMM_WORLD)) {
         if (0 == all.rank) {
-            fprintf(stderr, "usage: mpirun -n RANKS limits [-m MIN:MAX] [-k FACTOR] [-r ROUNDS] "
-                            "[-C]   (2 to %d ranks of one host)\n", MOST);
+            fprintf(stderr,
+                    "usage: mpirun -n RANKS limits [-m MIN:MAX] [-k FACTOR] [-r ROUNDS] "
+                    "[-C]   (2 to %d ranks of one host)\n",
+                    MOST);
         }
         MPI_Finalize();
         return 2;

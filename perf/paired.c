@@ -219,7 +219,8 @@ static int64_t start(struct paired *p)
     return perf_wait_until(when, p->yield) ? when : -1;
 }
 
-/* The instant from which call `j` of a batch counts, once this rank may enter it; -1 if it is late. */
+/* The instant from which call `j` of a batch counts, once this rank may enter it; -1 if it is late.
+ */
 static int64_t enter(struct paired *p, long turn, long j)
 {
     const double most = p->options.imbalance_ns;

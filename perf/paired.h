@@ -31,15 +31,15 @@
 struct paired_options {
     const char *info_key; /* set to info_value: the component declines */
     const char *info_value;
-    double seconds;   /* aim per size */
-    long groups;      /* ABBA groups per size; 0 = as many as the seconds allow */
-    double batch_ns;  /* shortest batch */
-    bool window;      /* start at an agreed instant instead of after a barrier */
-    double window_ns; /* 0 = measured */
-    bool fixed_root;  /* root 0 always, every call timed alone */
+    double seconds;      /* aim per size */
+    long groups;         /* ABBA groups per size; 0 = as many as the seconds allow */
+    double batch_ns;     /* shortest batch */
+    bool window;         /* start at an agreed instant instead of after a barrier */
+    double window_ns;    /* 0 = measured */
+    bool fixed_root;     /* root 0 always, every call timed alone */
     double imbalance_ns; /* ranks enter each call up to this late (arrival.h); 0 = together */
     double compute_ns;   /* each rank works this long between calls; 0 = back to back */
-    bool dirty;       /* every call sends a payload written just before the batch */
+    bool dirty;          /* every call sends a payload written just before the batch */
 };
 
 struct paired {
@@ -61,7 +61,7 @@ struct paired {
     char *in;
     char *out;
     unsigned char *work; /* what a rank computes on between calls */
-    size_t room; /* bytes of each buffer */
+    size_t room;         /* bytes of each buffer */
     long batch;
 };
 

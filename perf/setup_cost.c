@@ -1,24 +1,26 @@
 /*
- * setup_cost: what an MPI library and its components cost before the first message, in time and memory.
- * perf/setup starts it, with and without the component.
+ * setup_cost: what an MPI library and its components cost before the first message, in time and
+ * memory. perf/setup starts it, with and without the component.
  *
  *   mpirun -n 2 setup_cost empty            MPI_Init, MPI_Finalize
  *   mpirun -n 2 setup_cost allreduce        the same with one MPI_Allreduce of 8 bytes in between
- *   mpirun -n 2 setup_cost dup COUNT        COUNT times MPI_Comm_dup and a first MPI_Allreduce on it
+ *   mpirun -n 2 setup_cost dup COUNT        COUNT times MPI_Comm_dup and a first MPI_Allreduce on
+ * it
  *
  * Every rank prints one line (written at once, so that lines of ranks do not mix):
  *
  *   setup,MODE,RANK,INIT_US,FIRST_US,FINALIZE_US,RSS_KB,PSS_KB
  *
  * INIT and FINALIZE are the two calls, FIRST is the first collective (0 in an empty program). RSS
- * and PSS are read just before MPI_Finalize; PSS counts a shared page once for all who map it. Rank 0
- * of `dup` adds one line, the times of the slowest rank of each communicator:
+ * and PSS are read just before MPI_Finalize; PSS counts a shared page once for all who map it. Rank
+ * 0 of `dup` adds one line, the times of the slowest rank of each communicator:
  *
  *   dup,COUNT,DUP_US,FIRST_US,SUM_US,FIRST_TEN_US,LAST_TEN_US,RSS_KB,PSS_KB,FREE_US
  *
- * DUP, FIRST and their SUM are medians over the communicators, FIRST_TEN and LAST_TEN the medians of SUM
- * over the first and the last ten (does it grow?), RSS and PSS what COUNT communicators added to this
- * rank. All communicators stay in use until the end; FREE is the mean time of an MPI_Comm_free.
+ * DUP, FIRST and their SUM are medians over the communicators, FIRST_TEN and LAST_TEN the medians
+ * of SUM over the first and the last ten (does it grow?), RSS and PSS what COUNT communicators
+ * added to this rank. All communicators stay in use until the end; FREE is the mean time of an
+ * MPI_Comm_free.
  */
 #include "perf/timing.h"
 

@@ -202,8 +202,8 @@ START_TEST(plans)
 }
 END_TEST
 
-/* Finish a group, before (early) the other ranks' regions are known or after. What was said first may
- * be wrong. */
+/* Finish a group, before (early) the other ranks' regions are known or after. What was said first
+ * may be wrong. */
 static crdma_status_t finish(const ranks_t *me, crdma_group_t *g, const crdma_addr_t *regions,
                              bool early)
 {
@@ -218,8 +218,8 @@ static crdma_status_t finish(const ranks_t *me, crdma_group_t *g, const crdma_ad
 }
 
 /* As many groups as are promised memory: each then makes all its edges. All ranks are refused at
- * the same point here, because all have the same. Every second group is finished before the regions are
- * known and learns them later, every fourth is then finished once more. */
+ * the same point here, because all have the same. Every second group is finished before the regions
+ * are known and learns them later, every fourth is then finished once more. */
 static void promises(ranks_t *me, void *arg)
 {
     static const crdma_addr_t unknown[RANKS_MAX];
