@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ompi/proc/proc.h"
+
 /* Lists kept: a program's world, its host's ranks, and rows and columns of a grid. */
 #define KEPT 4
 
@@ -31,7 +33,7 @@ static int next;
 
 static uint64_t name_of(ompi_communicator_t *comm, int rank)
 {
-    const opal_process_name_t name = ompi_group_get_proc_name(comm->c_local_group, rank);
+    const opal_process_name_t name = ompi_comm_peer_lookup(comm, rank)->super.proc_name;
     uint64_t number;
 
     _Static_assert(sizeof(name) == sizeof(number), "a process name is two 32-bit numbers");
