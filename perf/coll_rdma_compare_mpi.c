@@ -32,6 +32,8 @@ static const char *const help_text =
     "  -W US         start at an agreed instant US microseconds ahead; 0 = find out how many\n"
     "  -F            fixed root 0, every call timed alone after a barrier\n"
     "  -D            dirty: every payload is written just before its batch\n"
+    "  -I US         every rank enters every call at an instant of its own, up to US late\n"
+    "  -G US         every rank computes for US between calls, which are timed alone\n"
     "  -t TYPE       element type of reductions (default float)\n"
     "  -o OP         reduction (default sum)\n"
     "  -K KEY=VALUE  info key that makes the component decline (default coll_rdma=false)\n"
@@ -79,7 +81,7 @@ static enum perf_parse parse(struct request *request, int argc, char **argv, int
 {
     bool good = true;
 
-    while (good && -1 != (*letter = getopt(argc, argv, "C:m:k:s:p:u:W:FDt:o:K:h"))) {
+    while (good && -1 != (*letter = getopt(argc, argv, "C:m:k:s:p:u:W:FDI:G:t:o:K:h"))) {
         switch (*letter) {
         case 'C':
             good = take_list(request, optarg);
@@ -112,6 +114,14 @@ static enum perf_parse parse(struct request *request, int argc, char **argv, int
             break;
         case 'D':
             request->paired.dirty = true;
+            break;
+        case 'I':
+            request->paired.imbalance_ns = 1e3 * strtod(optarg, NULL);
+            good = request->paired.imbalance_ns > 0.0;
+            break;
+        case 'G':
+            request->paired.compute_ns = 1e3 * strtod(optarg, NULL);
+            good = request->paired.compute_ns > 0.0;
             break;
         case 't':
             request->type = perf_type_find(optarg);

@@ -8,6 +8,8 @@
  */
 #include "perf/paired.h"
 
+#include "perf/arrival.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +23,7 @@
 #define DIRTY_BYTES   (1u << 20) /* a dirty batch's payloads stay in the writer's L2 cache */
 #define VERIFY_CALLS  6          /* per communicator and size */
 #define LATECOMER_NS  50000
+#define WORK_BYTES    (1u << 20) /* between calls: as much as the second-level cache holds */
 #define CACHE_LINE    64u
 #define LATE_TRIES    6 /* each doubles a window that too many samples missed */
 
@@ -92,6 +95,7 @@ void paired_init(struct paired *p, const struct paired_options *options)
     p->control = unserved(options);
     p->yield = crowded(p);
     p->one_host = perf_one_host(p->control);
+    p->options.window |= p->options.imbalance_ns > 0.0; /* delays count from an agreed instant */
     if (p->options.window && p->options.window_ns <= 0.0) {
         p->options.window_ns = find_window(p);
     }
@@ -110,11 +114,14 @@ int paired_begin(struct paired *p, enum perf_collective collective, const struct
 {
     void *in = NULL, *out = NULL;
 
+    p->work = calloc(1, WORK_BYTES);
     p->room = max_bytes > DIRTY_BYTES ? max_bytes : DIRTY_BYTES;
-    if (0 != posix_memalign(&in, 4096, p->room) || 0 != posix_memalign(&out, 4096, p->room) ||
+    if (NULL == p->work || 0 != posix_memalign(&in, 4096, p->room) ||
+        0 != posix_memalign(&out, 4096, p->room) ||
         0 != perf_pattern_init(&p->pattern, collective, type, op, p->rank, p->ranks)) {
         free(in);
         free(out);
+        free(p->work);
         return -1;
     }
     memset(in, 0, p->room);
@@ -135,6 +142,7 @@ void paired_end(struct paired *p)
     perf_pattern_free(&p->pattern);
     free(p->in);
     free(p->out);
+    free(p->work);
 }
 
 static int root_of(const struct paired *p, long turn)
@@ -214,6 +222,45 @@ static int64_t start(struct paired *p)
     return perf_wait_until(when, p->yield) ? when : -1;
 }
 
+/* The instant from which call `j` of a batch counts, once this rank may enter it; -1 if it is late.
+ */
+static int64_t enter(struct paired *p, long turn, long j)
+{
+    const double most = p->options.imbalance_ns;
+    int64_t begin;
+
+    if (p->options.compute_ns > 0.0 && j > 0) {
+        perf_work(p->options.compute_ns, p->work, WORK_BYTES);
+        return perf_now();
+    }
+    begin = start(p);
+    if (most > 0.0 && begin >= 0) {
+        (void)perf_wait_until(begin + (int64_t)perf_arrival_delay(turn + j, p->rank, most),
+                              p->yield);
+        begin += (int64_t)perf_arrival_last(turn + j, p->ranks, most);
+    }
+    return begin;
+}
+
+/* The calls of a batch one by one: only they are timed, not what lies between them. */
+static double sample_apart(struct paired *p, MPI_Comm comm, long turn)
+{
+    struct perf_call call = p->call;
+    bool late = false;
+    double sum = 0.0;
+
+    for (long j = 0; j < p->batch; j++) {
+        const int64_t begin = enter(p, turn, j);
+
+        late |= begin < 0;
+        perf_call_run(&call, root_of(p, turn + j), comm);
+        sum += (double)(perf_now() - begin);
+        call.in = (const char *)call.in + p->stride;
+        call.out = (char *)call.out + p->stride;
+    }
+    return late ? HUGE_VAL : sum;
+}
+
 /*
  * This rank's time of one batch, ns; HUGE_VAL if it started late. `turn` numbers
  * the first call: both sides of a pair are given the same.
@@ -221,23 +268,13 @@ static int64_t start(struct paired *p)
 static double sample(struct paired *p, MPI_Comm comm, long turn)
 {
     struct perf_call call = p->call;
-    bool late = false;
-    double sum = 0.0;
     int64_t begin;
 
     for (long j = 0; p->options.dirty && j < p->batch; j++) {
         fill(p, j, turn + j);
     }
-    if (p->options.fixed_root) {
-        for (long j = 0; j < p->batch; j++) {
-            begin = start(p);
-            late |= begin < 0;
-            perf_call_run(&call, 0, comm);
-            sum += (double)(perf_now() - begin);
-            call.in = (const char *)call.in + p->stride;
-            call.out = (char *)call.out + p->stride;
-        }
-        return late ? HUGE_VAL : sum;
+    if (p->options.fixed_root || p->options.imbalance_ns > 0.0 || p->options.compute_ns > 0.0) {
+        return sample_apart(p, comm, turn);
     }
     begin = start(p);
     for (long j = 0, root = turn % p->ranks; j < p->batch; j++) {
@@ -281,6 +318,9 @@ static long most_calls(const struct paired *p)
 {
     size_t fit;
 
+    if (p->options.imbalance_ns > 0.0) {
+        return 1; /* another rank may be the slowest of every call */
+    }
     if (!p->options.dirty) {
         return MOST_CALLS;
     }

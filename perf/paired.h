@@ -17,7 +17,9 @@
  * broadcast, or the leaves of a reduce, run ahead), so the root moves by one rank
  * with every call of the batch, equally on both sides: no rank can be more than
  * one turn ahead of the others. `fixed_root` instead times every call alone, with
- * an untimed barrier before it, as OSU's programs do.
+ * an untimed barrier before it, as OSU's programs do. `imbalance_ns` and `compute_ns`
+ * time every call alone too: from the instant at which the last rank enters (all ranks
+ * know when that is), or from this rank's own entry after its work.
  */
 #ifndef PERF_PAIRED_H
 #define PERF_PAIRED_H
@@ -29,13 +31,15 @@
 struct paired_options {
     const char *info_key; /* set to info_value: the component declines */
     const char *info_value;
-    double seconds;   /* aim per size */
-    long groups;      /* ABBA groups per size; 0 = as many as the seconds allow */
-    double batch_ns;  /* shortest batch */
-    bool window;      /* start at an agreed instant instead of after a barrier */
-    double window_ns; /* 0 = measured */
-    bool fixed_root;  /* root 0 always, every call timed alone */
-    bool dirty;       /* every call sends a payload written just before the batch */
+    double seconds;      /* aim per size */
+    long groups;         /* ABBA groups per size; 0 = as many as the seconds allow */
+    double batch_ns;     /* shortest batch */
+    bool window;         /* start at an agreed instant instead of after a barrier */
+    double window_ns;    /* 0 = measured */
+    bool fixed_root;     /* root 0 always, every call timed alone */
+    double imbalance_ns; /* ranks enter each call up to this late (arrival.h); 0 = together */
+    double compute_ns;   /* each rank works this long between calls; 0 = back to back */
+    bool dirty;          /* every call sends a payload written just before the batch */
 };
 
 struct paired {
@@ -57,7 +61,8 @@ struct paired {
     size_t stride; /* between the buffers of a dirty batch */
     char *in;
     char *out;
-    size_t room; /* bytes of each buffer */
+    unsigned char *work; /* what a rank computes on between calls */
+    size_t room;         /* bytes of each buffer */
     long batch;
 };
 

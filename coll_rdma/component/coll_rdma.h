@@ -104,6 +104,15 @@ void coll_rdma_context_close(void);
 void coll_rdma_context_lock(void);
 void coll_rdma_context_unlock(void);
 
+/* familiar.c: processes that share a host and have been set up together before. Callers hold the
+ * context's lock. find: true if all ranks of `comm` were; fills peers (a reference each is taken) and what
+ * was agreed on. add: after a set-up that all ranks completed, peers all direct. */
+bool coll_rdma_familiar_find(ompi_communicator_t *comm, uint64_t parameters, crdma_peer_t **peers,
+                             bool *cma, bool *oversubscribed);
+void coll_rdma_familiar_add(ompi_communicator_t *comm, uint64_t parameters,
+                            crdma_peer_t *const *peers, bool cma, bool oversubscribed);
+void coll_rdma_familiar_forget(void);
+
 /* setup.c: collective over the communicator, through the lower module. Sets state; returns
  * an Open MPI error only if the lower module does. */
 int coll_rdma_setup(coll_rdma_module_t *module, ompi_communicator_t *comm);

@@ -80,6 +80,7 @@ static void forget(int i)
 {
     crdma_peer_t *peer = peers[i];
 
+    coll_rdma_familiar_forget();
     if (NULL != peer->map) {
         crdma_shm_detach(peer);
     } else if (NULL != peer->endpoint) {

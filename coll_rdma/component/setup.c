@@ -9,6 +9,10 @@
  *      and what messages between them cost (measure.c)
  *   5. a last agreement: does everybody have the memory
  *
+ * A duplicate of what has been set up before, on one host, stops after step 1 (familiar.c): each rank
+ * takes its peers and the agreements from then, reserves its memory before it hands out its card,
+ * and the cards tell everybody whether all ranks could. If one could not, all go on with step 2.
+ *
  * Whatever one rank cannot do, all learn in 3 to 5, so they decline together. While it runs the
  * module counts as declined: collectives of the lower module may be built from one another through
  * the communicator's functions, which are ours (or those of a component above us), and must
@@ -69,10 +73,12 @@ typedef struct setup {
     crdma_addr_t *regions;
     int *node;
     int nnodes;
+    uint64_t parameters; /* hash */
     bool ok;         /* this rank */
     bool need_remote;
     bool shm_ok;
     bool cma;
+    bool oversubscribed;
     const char *reason; /* why not, if !ok */
     int failer;         /* lowest rank that is unable for a reason of its own; size: none */
 } setup_t;
@@ -93,6 +99,61 @@ static void fail(setup_t *s, const char *reason)
         s->ok = false;
         s->reason = reason;
     }
+}
+
+/* The references to the peers, back to the context, whose lock the caller holds. */
+static void release_peers(setup_t *s)
+{
+    for (int r = 0; NULL != s->peers && r < s->size; ++r) {
+        coll_rdma_context_release_peer(s->peers[r]);
+        s->peers[r] = NULL;
+    }
+}
+
+static crdma_status_t finish(setup_t *s, int remote_blocks, size_t remote_rndv_min)
+{
+    return crdma_group_finish(s->group,
+                              &(crdma_group_config_t) {.peers = s->peers,
+                                                       .regions = s->regions,
+                                                       .node = s->node,
+                                                       .nnodes = s->nnodes,
+                                                       .cma = s->cma,
+                                                       .oversubscribed = s->oversubscribed,
+                                                       .remote_blocks = remote_blocks,
+                                                       .remote_rndv_min = remote_rndv_min});
+}
+
+/* Everything but the regions, if all ranks have been set up together before. */
+static bool prepare_familiar(setup_t *s, ompi_communicator_t *comm)
+{
+    if (!coll_rdma_familiar_find(comm, s->parameters, s->peers, &s->cma, &s->oversubscribed)) {
+        return false;
+    }
+    s->nnodes = 1; /* and s->node is zero everywhere */
+    if (CRDMA_OK != finish(s, 0, 0)) {
+        fail(s, "no preregistered memory left (coll_rdma_memory_limit)");
+        release_peers(s);
+    }
+    return s->ok;
+}
+
+/* After the cards: ready now, as everybody else is? If not, as if nothing had been known. */
+static bool is_familiar(setup_t *s)
+{
+    bool all = true;
+
+    for (int r = 0; r < s->size; ++r) {
+        s->regions[r] = s->cards[r].region;
+        all = all && s->cards[r].ok && s->cards[r].familiar
+              && s->cards[r].parameters == s->parameters;
+    }
+    if (all) {
+        crdma_group_set_regions(s->group, s->regions);
+    } else {
+        release_peers(s);
+        s->nnodes = 0;
+    }
+    return all;
 }
 
 static void prepare(setup_t *s, ompi_communicator_t *comm)
@@ -121,6 +182,8 @@ static void prepare(setup_t *s, ompi_communicator_t *comm)
         }
     }
     mine = &s->cards[s->rank];
+    s->parameters = hash_parameters();
+    mine->familiar = s->ok && prepare_familiar(s, comm);
     if (s->ok) {
         crdma_shm_card_fill(s->slab, &mine->shm);
         mine->region = s->group->region_addr;
@@ -128,7 +191,7 @@ static void prepare(setup_t *s, ompi_communicator_t *comm)
     if (0 < coll_rdma_ranks_per_host) {
         mine->shm.host = mix(mine->shm.host, 1 + (uint64_t) (s->rank / coll_rdma_ranks_per_host));
     }
-    mine->parameters = hash_parameters();
+    mine->parameters = s->parameters;
     mine->ok = s->ok;
 }
 
@@ -213,10 +276,7 @@ static int agree_on_failer(setup_t *s, coll_rdma_module_t *module, ompi_communic
 static void drop_peers(setup_t *s)
 {
     coll_rdma_context_lock();
-    for (int r = 0; NULL != s->peers && r < s->size; ++r) {
-        coll_rdma_context_release_peer(s->peers[r]);
-        s->peers[r] = NULL;
-    }
+    release_peers(s);
     coll_rdma_context_unlock();
 }
 
@@ -280,6 +340,7 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
     int flags[NFLAGS];
     size_t rndv_min = 0;
     int ret, blocks = 0;
+    bool familiar;
 
     coll_rdma_context_lock();
     prepare(s, comm);
@@ -294,8 +355,15 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
         return ret;
     }
     coll_rdma_context_lock();
-    attach_direct(s);
+    familiar = is_familiar(s);
+    if (!familiar) {
+        attach_direct(s);
+    }
     coll_rdma_context_unlock();
+    if (familiar) {
+        s->failer = s->size;
+        return ret;
+    }
 
     flags[FAILER] = !s->ok && other_rank != s->reason ? s->rank : s->size;
     flags[ONE_HOST] = !s->need_remote;
@@ -329,21 +397,19 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
         blocks = crdma_network_blocks(&module->network, BLOCKS_LEAST, BLOCKS_MOST);
         rndv_min = module->network.rndv_min;
     }
-    if (CRDMA_OK
-        != crdma_group_finish(s->group,
-                              &(crdma_group_config_t) {.peers = s->peers,
-                                                       .regions = s->regions,
-                                                       .node = s->node,
-                                                       .nnodes = s->nnodes,
-                                                       .cma = flags[CMA],
-                                                       .oversubscribed = !flags[ALONE],
-                                                       .remote_blocks = blocks,
-                                                       .remote_rndv_min = rndv_min})) {
+    s->cma = flags[CMA];
+    s->oversubscribed = !flags[ALONE];
+    if (CRDMA_OK != finish(s, blocks, rndv_min)) {
         fail(s, "no preregistered memory left (coll_rdma_memory_limit)");
     }
     ret = agree_on_failer(s, module, comm);
     if (OMPI_SUCCESS == ret && s->failer < s->size) {
         fail(s, other_rank);
+    }
+    if (OMPI_SUCCESS == ret && s->ok && s->group->all_direct && 1 == s->nnodes) {
+        coll_rdma_context_lock();
+        coll_rdma_familiar_add(comm, s->parameters, s->peers, s->cma, s->oversubscribed);
+        coll_rdma_context_unlock();
     }
     return ret;
 }

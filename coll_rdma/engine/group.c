@@ -142,10 +142,37 @@ static void set_rendezvous(crdma_rndv_mode_t *mode, bool direct, size_t usual, b
     mode->sender_copies = CRDMA_RNDV_READ != wanted;
 }
 
+/* As crdma_group_begin left it. */
+static void unfinish(crdma_group_t *g)
+{
+    const size_t rings = g->reserved - crdma_slab_block_size(g->region_size);
+
+    crdma_op_destroy(g->op);
+    free(g->edges);
+    free(g->node);
+    free(g->region_pages);
+    free(g->peers);
+    g->op = NULL;
+    g->edges = NULL;
+    g->node = NULL;
+    g->region_pages = NULL;
+    g->peers = NULL;
+    crdma_slab_unreserve(g->slab, rings);
+    g->reserved -= rings;
+}
+
+void crdma_group_set_regions(crdma_group_t *g, const crdma_addr_t *regions)
+{
+    for (int r = 0; r < g->size; ++r) {
+        g->region_pages[r] = (uint32_t) (regions[r] >> 12);
+    }
+}
+
 crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *config)
 {
     const size_t n = (size_t) g->size;
 
+    unfinish(g);
     g->peers = malloc(n * sizeof(*g->peers));
     g->region_pages = malloc(n * sizeof(*g->region_pages));
     g->node = malloc(n * sizeof(*g->node));
@@ -156,9 +183,7 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
         return CRDMA_ERR_NOMEM;
     }
     memcpy(g->peers, config->peers, n * sizeof(*g->peers));
-    for (size_t r = 0; r < n; ++r) {
-        g->region_pages[r] = (uint32_t) (config->regions[r] >> 12);
-    }
+    crdma_group_set_regions(g, config->regions);
     memcpy(g->node, config->node, n * sizeof(*g->node));
     g->nnodes = config->nnodes;
     g->oversubscribed = config->oversubscribed;

@@ -80,8 +80,11 @@ typedef struct crdma_group_config {
  * start come from crdma_params. */
 crdma_status_t crdma_group_begin(crdma_slab_t *slab, int rank, int size, const char *name,
                                  crdma_group_t **group);
-/* All ranks must pass equal cma and node. */
+/* All ranks must pass equal cma and node. Before the first call on the group it may be finished again,
+ * differently. */
 crdma_status_t crdma_group_finish(crdma_group_t *group, const crdma_group_config_t *config);
+/* Regions that were not known when it was finished: size entries, copied. */
+void crdma_group_set_regions(crdma_group_t *group, const crdma_addr_t *regions);
 
 /* Leave. Memory that peers may still touch is reclaimed by a later crdma_group_reap. */
 void crdma_group_free(crdma_group_t *group);

@@ -193,6 +193,31 @@ static void intercommunicators(void)
     MPI_Comm_free(&half);
 }
 
+/* Rank 0 shares so many communicators with one other each that it may forget what it knew of all
+ * ranks together, and the others not: the next duplicates must not depend on anybody's memory. */
+static void forgetful(void)
+{
+    MPI_Comm comm;
+
+    for (int other = 1; other < test_size; ++other) {
+        const int in = 0 == test_rank || other == test_rank;
+
+        for (int reversed = 0; reversed < 2; ++reversed) {
+            MPI_Comm_split(MPI_COMM_WORLD, in ? 0 : MPI_UNDEFINED,
+                           reversed ? -test_rank : test_rank, &comm);
+            use_and_free(&comm, "rank 0 and another", 30 + 2 * other + reversed);
+        }
+        if (1 == other % 2) {
+            MPI_Comm_dup(MPI_COMM_WORLD, &comm);
+            use_and_free(&comm, "dup, known to some", 28);
+        }
+    }
+    for (int i = 0; i < 2; ++i) {
+        MPI_Comm_dup(MPI_COMM_WORLD, &comm);
+        use_and_free(&comm, "dup, forgotten by rank 0", 29);
+    }
+}
+
 static void many(int communicators)
 {
     MPI_Comm *comms = malloc(sizeof(MPI_Comm) * (size_t)communicators);
@@ -278,6 +303,7 @@ int main(int argc, char **argv)
         for (int again = 0; again < (test_opt.quick ? 1 : 3); ++again) {
             intracommunicators();
             intercommunicators();
+            forgetful();
         }
 #if MPI_VERSION >= 4
         session();

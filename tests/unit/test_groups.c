@@ -202,11 +202,27 @@ START_TEST(plans)
 }
 END_TEST
 
-/* As many groups as are promised memory: each then makes all its edges. All ranks are refused at
- * the same point here, because all have the same. */
-static void promises(ranks_t *me, void *arg)
+/* Finish a group, before (early) the other ranks' regions are known or after. What was said first
+ * may be wrong. */
+static crdma_status_t finish(const ranks_t *me, crdma_group_t *g, const crdma_addr_t *regions,
+                             bool early)
 {
     static const int node[RANKS_MAX];
+
+    return crdma_group_finish(g, &(crdma_group_config_t){.peers = me->peers,
+                                                         .regions = regions,
+                                                         .node = node,
+                                                         .nnodes = 1,
+                                                         .cma = true,
+                                                         .oversubscribed = !early});
+}
+
+/* As many groups as are promised memory: each then makes all its edges. All ranks are refused at
+ * the same point here, because all have the same. Every second group is finished before the regions
+ * are known and learns them later, every fourth is then finished once more. */
+static void promises(ranks_t *me, void *arg)
+{
+    static const crdma_addr_t unknown[RANKS_MAX];
     crdma_group_t *g[256];
     crdma_addr_t all[RANKS_MAX];
     int n = 0;
@@ -221,13 +237,17 @@ static void promises(ranks_t *me, void *arg)
             break;
         }
         RANKS_REQUIRE(CRDMA_OK == status);
-        ranks_exchange(me, g[n]->region_addr, all);
-        status = crdma_group_finish(g[n], &(crdma_group_config_t){.peers = me->peers,
-                                                                  .regions = all,
-                                                                  .node = node,
-                                                                  .nnodes = 1,
-                                                                  .cma = true,
-                                                                  .oversubscribed = true});
+        if (1 == n % 2) {
+            status = finish(me, g[n], unknown, 1 == n % 4);
+        }
+        if (CRDMA_OK == status) {
+            ranks_exchange(me, g[n]->region_addr, all);
+        }
+        if (CRDMA_OK == status && 3 == n % 4) {
+            crdma_group_set_regions(g[n], all);
+        } else if (CRDMA_OK == status) {
+            status = finish(me, g[n], all, false);
+        }
         if (CRDMA_ERR_NOMEM == status) {
             crdma_group_free(g[n]);
             break;

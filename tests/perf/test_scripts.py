@@ -1,0 +1,154 @@
+"""Tests of the scripts of perf/: baselines, callgrind's files, set-up figures. See test_scripts."""
+
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import tempfile
+import types
+import unittest
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+PERF = os.path.join(HERE, "..", "..", "perf")
+
+
+def load(name):
+    """A script without .py as a module."""
+    path = os.path.join(PERF, name)
+    loader = importlib.machinery.SourceFileLoader(name.replace(".py", ""), path)
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def given(name):
+    return os.path.join(HERE, name)
+
+
+class Baseline(unittest.TestCase):
+    def setUp(self):
+        self.module = load("compare_baseline.py")
+        self.about, self.old = self.module.read(given("old.jsonl"))
+
+    def now(self, collective, size, ratio, self_ratio=1.0):
+        return {**self.old[(collective, size, 2, "default")], "ratio": ratio,
+                "low": ratio - 0.01, "high": ratio + 0.01, "self": self_ratio}
+
+    def report(self, *points):
+        new = {self.module.key_of(point): point for point in points}
+        return self.module.report("old.jsonl", self.about, self.old, new, self.about)
+
+    def test_reads_points_and_skips_unknown_kinds(self):
+        self.assertEqual(len(self.old), 5)
+        self.assertEqual(self.about["cores"], 2)
+
+    def test_equal_run_is_no_regression(self):
+        lines, slower, compared = self.module.report("old.jsonl", self.about, self.old, self.old,
+                                                     self.about)
+        self.assertEqual((slower, compared), (0, 5))
+        self.assertEqual(len(lines), 1)
+
+    def test_slower_beyond_noise_is_found_and_named(self):
+        lines, slower, _ = self.report(self.now("allreduce", 8, 0.60))
+        self.assertEqual(slower, 1)
+        self.assertIn("slower: allreduce 8 B, 2 ranks, against default: ratio 0.500 -> 0.600",
+                      lines[0])
+
+    def test_faster_is_reported_but_passes(self):
+        lines, slower, _ = self.report(self.now("bcast", 64, 0.40))
+        self.assertEqual(slower, 0)
+        self.assertTrue(lines[0].startswith("faster: bcast 64 B"))
+
+    def test_change_within_the_least_noise_passes(self):
+        self.assertEqual(self.report(self.now("allreduce", 16, 0.53))[1], 0)
+
+    def test_spread_of_the_old_run_counts(self):
+        # A/A of 0.8 in the baseline: 25 % may be chance
+        self.assertEqual(self.report(self.now("allreduce", 32, 0.60))[1], 0)
+        self.assertEqual(self.report(self.now("allreduce", 32, 0.70))[1], 1)
+
+    def test_spread_of_the_new_run_counts(self):
+        self.assertEqual(self.report(self.now("allreduce", 8, 0.60, 1.2))[1], 0)
+
+    def test_barrier_has_no_size(self):
+        self.assertIn("slower: barrier, 2 ranks", self.report(self.now("barrier", 0, 0.9))[0][0])
+
+    def test_points_of_one_side_are_counted(self):
+        point = {**self.now("bcast", 64, 0.5), "bytes": 128}
+        lines, _, compared = self.report(point)
+        self.assertEqual(compared, 0)
+        self.assertIn("5 of the baseline not measured, 1 new", lines[-1])
+
+    def test_another_machine_is_warned_of(self):
+        lines, _, _ = self.module.report("old.jsonl", self.about, self.old, self.old,
+                                         {**self.about, "cores": 64})
+        self.assertIn("cores 2, this run 64", lines[0])
+
+    def test_written_files_are_read_back(self):
+        row = types.SimpleNamespace(collective="bcast", size=64, peer="default", ours=0.2,
+                                    theirs=0.4, ratio=0.5, low=0.49, high=0.51, self_ratio=1.0)
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "new.jsonl")
+            self.module.write(path, {"cores": 2}, [self.module.point_of(row, 2)])
+            about, points = self.module.read(path)
+        self.assertEqual(about["cores"], 2)
+        self.assertEqual(points[("bcast", 64, 2, "default")]["ratio"], 0.5)
+
+    def test_bad_files_are_refused(self):
+        for text in ("", "not json\n", "[]\n", '{"kind": "point"}\n',
+                     '{"kind": "run"}\n'):
+            with tempfile.TemporaryDirectory() as folder:
+                path = os.path.join(folder, "bad.jsonl")
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(text)
+                with self.assertRaises(self.module.BadBaseline, msg=text):
+                    self.module.read(path)
+        with self.assertRaises(self.module.BadBaseline):
+            self.module.read(given("no such file"))
+
+
+class Instructions(unittest.TestCase):
+    def setUp(self):
+        self.module = load("instructions")
+        with open(given("small.callgrind"), encoding="utf-8") as file:
+            self.costs = self.module.read_costs(file)
+
+    def test_total_is_callgrind_s(self):
+        self.assertEqual(sum(self.costs.values()), 500)
+
+    def test_inlined_code_belongs_to_its_own_file(self):
+        layers = dict(self.module.by_layer(self.costs))
+        self.assertEqual(layers, {"coll_rdma/component": 140, "coll_rdma/protocol": 40,
+                                  "coll_rdma/engine": 200, "libmpi": 120})
+
+    def test_breakdown_says_per_call(self):
+        lines = self.module.breakdown("allreduce", self.costs, 10, 1)
+        self.assertEqual(lines[0], "allreduce: 50.0 instructions per call, 38.0 inside the "
+                         "component, 12.0 outside")
+        self.assertEqual(lines[-1].split(), ["crdma_op_run_ll", "(coll_rdma/engine)", "20.0"])
+
+
+class Setup(unittest.TestCase):
+    def setUp(self):
+        self.module = load("setup")
+
+    def test_slowest_rank_and_mean_memory(self):
+        run = self.module.read_run("setup,empty,0,10.0,0.0,5.0,1000,500\nnoise\n"
+                                   "setup,empty,1,12.0,0.0,1.0,2000,700\n", 2)
+        self.assertEqual((run["init"], run["finalize"], run["total"]), (12.0, 5.0, 15.0))
+        self.assertEqual((run["rss"], run["pss"]), (1500, 600))
+
+    def test_a_missing_rank_is_noticed(self):
+        with self.assertRaises(self.module.Failure):
+            self.module.read_run("setup,empty,0,10.0,0.0,5.0,1000,500\n", 2)
+
+    def test_medians_and_the_halves_of_the_other_side(self):
+        runs = {"with": [{"x": 5.0}, {"x": 9.0}, {"x": 6.0}],
+                "without": [{"x": 4.0}, {"x": 1.0}, {"x": 4.0}, {"x": 3.0}]}
+        self.assertEqual(self.module.summary(runs, "x"), (6.0, 3.5, 2.0))
+
+
+if __name__ == "__main__":
+    unittest.main()
