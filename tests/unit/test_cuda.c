@@ -174,6 +174,7 @@ END_TEST
 START_TEST(the_host_dies_on_device_memory)
 {
     start();
+    signal(SIGSEGV, SIG_DFL); /* a sanitiser would turn it into an exit */
     *(volatile char *) device_memory(1);
 }
 END_TEST
