@@ -13,6 +13,8 @@
  *    but not memory. Therefore the receiver overwrites both the LL cell and the slot
  *    header of every position p with p % 2^31 < the larger R after it has consumed them
  *    (crdma_ring_scrub_cell), before the credit for p goes out: everything, once per 2^31 positions.
+ *    Not for p < 2^31: what these leave behind is overwritten at 2^31, long before it could match, and
+ *    a short-lived communicator would touch blocks that it never uses.
  * 3. The value it writes, and the value of fresh memory, is an index other than the cell's own;
  *    since R divides 2^32, no position of this cell has it as its low bits, so it never matches.
  *
@@ -84,7 +86,7 @@ void crdma_ring_scrub_cell(const crdma_ring_geometry_t *geometry, char *ring, ui
 
 static inline int crdma_ring_needs_scrub(const crdma_ring_geometry_t *geometry, uint64_t position)
 {
-    return (position & 0x7fffffffu) < geometry->window;
+    return (position & 0x7fffffffu) < geometry->window && 0 != position >> 31;
 }
 
 static inline uint64_t *crdma_ring_cell(const crdma_ring_geometry_t *g, char *ring, uint64_t p)

@@ -23,10 +23,21 @@
 /* Ranks that share processors, up to which everybody sends to everybody (8 against 16 ranks on 2
  * processors). */
 #define EXCHANGE_SHARED_RANKS 8
+/* Such ranks, more than that: from this size each reduces its own part. Time against Open MPI's default
+ * by a flat tree -> by parts (coll_rdma_compare_mpi, 2 processors, A/A 0.95 to 1.09):
+ *
+ *             reduce, 16 ranks  32           allreduce, 16  32
+ *   64 KB     0.20 -> 0.88      0.74 -> 1.02   0.27 -> 0.69   0.49 -> 0.37
+ *   256 KB    1.10 -> 0.50      0.73 -> 0.53   0.92 -> 0.62   0.73 -> 0.34
+ *   1 MB      0.82 -> 0.58      0.80 -> 0.35   0.71 -> 0.79   0.96 -> 0.44
+ */
+#define PARTS_SHARED (256 * 1024)
 
 static void select_shm(const crdma_select_args_t *a, crdma_choice_t *c)
 {
     const int all = a->size - 1;
+    const bool crowd = a->oversubscribed && a->size > EXCHANGE_SHARED_RANKS;
+    const bool parts = crowd && a->bytes >= PARTS_SHARED;
 
     switch (a->coll) {
     case CRDMA_BCAST:
@@ -37,15 +48,17 @@ static void select_shm(const crdma_select_args_t *a, crdma_choice_t *c)
         }
         break;
     case CRDMA_REDUCE:
-        /* Where ranks share processors the root alone is as fast as all together. */
-        c->alg = a->oversubscribed || a->bytes * (size_t) a->size <= 4 * ONE_SHOT_COPY
+        /* Where few ranks share processors the root alone is as fast as all together. */
+        c->alg = (a->oversubscribed && !parts)
+                         || a->bytes * (size_t) a->size <= 4 * ONE_SHOT_COPY
                      ? CRDMA_ALG_TREE
                      : CRDMA_ALG_RSAG;
         c->degree = all;
         break;
     case CRDMA_ALLREDUCE:
-        if (a->oversubscribed && a->size > EXCHANGE_SHARED_RANKS) {
-            c->alg = CRDMA_ALG_TREE; /* fewer messages than N (N - 1) */
+        if (crowd) {
+            /* small: fewer messages than N (N - 1) */
+            c->alg = parts ? CRDMA_ALG_RSAG : CRDMA_ALG_TREE;
             c->degree = all;
             break;
         }

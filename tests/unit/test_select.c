@@ -252,6 +252,12 @@ static const rule_t rules[] = {
     {"one node", 16, CRDMA_ALLREDUCE, MIB, false, CRDMA_ALG_RSAG, 15, 1},
     {"one node", 4, CRDMA_REDUCE, 8, false, CRDMA_ALG_TREE, 3, 1},
     {"one node", 4, CRDMA_REDUCE, MIB, false, CRDMA_ALG_RSAG, 3, 1},
+    /* ranks that share processors: by parts if they are many and the message is large */
+    {"one node", 4, CRDMA_REDUCE, MIB, true, CRDMA_ALG_TREE, 3, 1},
+    {"one node", 32, CRDMA_REDUCE, 64 * KIB, true, CRDMA_ALG_TREE, 31, 1},
+    {"one node", 32, CRDMA_REDUCE, 256 * KIB, true, CRDMA_ALG_RSAG, 31, 1},
+    {"one node", 32, CRDMA_ALLREDUCE, 64 * KIB, true, CRDMA_ALG_TREE, 31, 1},
+    {"one node", 32, CRDMA_ALLREDUCE, 256 * KIB, true, CRDMA_ALG_RSAG, 31, 1},
     {"one node", 8, CRDMA_BARRIER, 0, false, CRDMA_ALG_EXCHANGE, 7, 1},
     /* between hosts of a fast network: few rounds of degree 3 for small messages */
     {"one rank per node", 16, CRDMA_BCAST, 8, false, CRDMA_ALG_TREE, 3, 1},
