@@ -135,11 +135,18 @@ testbed_loss()
     "$hosts" exec 0 ping -n -q -c 100 -i 0.002 10.78.0.2 | grep ' 0% packet loss'
 }
 
+# The best of some tries: a busy machine is slower, none is faster.
 testbed_rate()
 {
+    local try rate best=0
+
     own_testbed rate 3 --rate 200 || return 1
-    # a busy machine is slower, none is faster; about 190 on a quiet one
-    between "Mbit/s" "$("$hosts" exec 0 "$PYTHON" "$folder/throughput.py" "$hosts" 1)" 60 205
+    for try in 1 2 3 4 5; do
+        rate=$("$hosts" exec 0 "$PYTHON" "$folder/throughput.py" "$hosts" 1)
+        best=$(awk -v a="$best" -v b="${rate:-0}" 'BEGIN { print (a > b ? a : b) }')
+        ! awk -v b="$best" 'BEGIN { exit !(b >= 171) }' || break
+    done
+    between "Mbit/s, best of $try" "$best" 171 205
 }
 
 # Two testbeds at once; what was started in one goes with it and leaves the other alone.

@@ -67,28 +67,6 @@ uint64_t read_word(crdma_addr_t addr)
     return __atomic_load_n((uint64_t *)crdma_slab_at(slab, addr), __ATOMIC_ACQUIRE);
 }
 
-uint64_t pattern(uint64_t seq, size_t i)
-{
-    return (seq * 0x9e3779b97f4a7c15u) ^ (i * 0xc2b2ae3d27d4eb4fu);
-}
-
-void fill(uint64_t *words, size_t bytes, uint64_t seq)
-{
-    for (size_t i = 0; i < bytes / 8; ++i) {
-        words[i] = pattern(seq, i);
-    }
-}
-
-bool intact(const uint64_t *words, size_t bytes, uint64_t seq)
-{
-    for (size_t i = 0; i < bytes / 8; ++i) {
-        if (__atomic_load_n(&words[i], __ATOMIC_RELAXED) != pattern(seq, i)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 void expose_to_peer(void *buffer, size_t size, void **handle)
 {
     REQUIRE(CRDMA_OK == peer.transport->expose(buffer, size, crdma_slab_at(slab, area), handle));

@@ -7,10 +7,8 @@
 #ifndef TESTS_UNIT_UCP_PAIR_H
 #define TESTS_UNIT_UCP_PAIR_H
 
-#include <stdio.h>
-#include <unistd.h>
-
 #include "coll_rdma/transport/ucp.h"
+#include "tests/unit/put_data.h"
 
 enum {
     PAIR_SKIP = 77,
@@ -37,14 +35,6 @@ extern crdma_peer_t peer;
  * acknowledgements, 17 MB for whatever a scenario wants. */
 extern crdma_addr_t ring, flags, acks, area;
 
-#define REQUIRE(what)                                                                              \
-    do {                                                                                           \
-        if (!(what)) {                                                                             \
-            fprintf(stderr, "rank %d, %s:%d: not true: %s\n", me, __FILE__, __LINE__, #what);      \
-            _exit(1);                                                                              \
-        }                                                                                          \
-    } while (0)
-
 double now(void); /* s */
 void poll_once(void);
 void barrier(void);
@@ -52,11 +42,6 @@ void finish(crdma_tx_t *tx); /* wait for it; it must succeed */
 uint64_t read_word(crdma_addr_t addr);
 void expose_to_peer(void *buffer, size_t size, void **handle); /* the key goes to my `area` */
 void fetch_exposed(crdma_exposed_t *exposed);                  /* from the peer's `area` */
-
-/* Data that tells its message: */
-uint64_t pattern(uint64_t seq, size_t i);
-void fill(uint64_t *words, size_t bytes, uint64_t seq);
-bool intact(const uint64_t *words, size_t bytes, uint64_t seq);
 
 bool pair_prepare(void);
 void pair_cleanup(void);

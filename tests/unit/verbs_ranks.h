@@ -8,10 +8,8 @@
 #ifndef TESTS_UNIT_VERBS_RANKS_H
 #define TESTS_UNIT_VERBS_RANKS_H
 
-#include <stdio.h>
-#include <unistd.h>
-
 #include "coll_rdma/transport/verbs.h"
+#include "tests/unit/put_data.h"
 
 enum {
     RANKS_MAX = 4,
@@ -39,14 +37,6 @@ extern crdma_peer_t peers[RANKS_MAX];
  * page for whatever a scenario wants. */
 extern crdma_addr_t ring, flags, acks, area;
 
-#define REQUIRE(what)                                                                              \
-    do {                                                                                           \
-        if (!(what)) {                                                                             \
-            fprintf(stderr, "rank %d, %s:%d: not true: %s\n", me, __FILE__, __LINE__, #what);      \
-            _exit(1);                                                                              \
-        }                                                                                          \
-    } while (0)
-
 const crdma_transport_t *verbs(void);
 double now(void); /* s */
 void poll_once(void);
@@ -56,11 +46,6 @@ uint64_t read_word(crdma_addr_t addr);
 /* The key goes to my `area`, from where the peer fetches it. */
 void expose_to_peer(void *buffer, size_t size, void **handle);
 void fetch_exposed(crdma_exposed_t *exposed);
-
-/* Data that tells its message: */
-uint64_t pattern(uint64_t seq, size_t i);
-void fill(uint64_t *words, size_t bytes, uint64_t seq);
-bool intact(const uint64_t *words, size_t bytes, uint64_t seq);
 
 /* NULL, or why nothing can be tested here. */
 const char *ranks_prepare(void);
