@@ -177,10 +177,11 @@ report()
     rm -f "$LOG_DIR/$1.result"
 }
 
-# run_cases: the cases of the set `set` that match `only`. Returns 0 if none failed.
+# run_cases: the cases of the set `set` that match `only`, from case number `from` (1) on. Returns 0 if none
+# failed.
 run_cases()
 {
-    local started=0 reported=0 left own_logs= shm_at_start
+    local started=$((${from:-1} - 1)) reported=$((${from:-1} - 1)) left own_logs= shm_at_start
     local -a cases pids
 
     mapfile -t cases < <("cases_$set" | awk '!seen[$0]++' | grep -E -- "$only")
@@ -210,8 +211,10 @@ run_cases()
     trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT TERM
 
     JOBS=${JOBS:-1}
-    echo "TAP version 12"
-    echo "1..${#cases[@]}"
+    if [ "$started" -eq 0 ]; then
+        echo "TAP version 12"
+        echo "1..${#cases[@]}"
+    fi
     echo "# Open MPI $mpirun_version, $CORES cores, $(date '+%F %T')"
     shm_at_start=$(ls -A /dev/shm)
     while [ $reported -lt ${#cases[@]} ]; do
