@@ -214,7 +214,7 @@ static void show_cpu(void)
 
 static void show_port(const char *device, const char *port)
 {
-    char path[PATH_MAX], state[64] = "?", rate[64] = "?", link[64] = "?", name[128], text[256];
+    char path[PATH_MAX], state[64] = "?", rate[64] = "?", link[64] = "?", name[128], text[352];
 
     snprintf(path, sizeof(path), "/sys/class/infiniband/%s/ports/%s/state", device, port);
     read_line(path, state, sizeof(state));

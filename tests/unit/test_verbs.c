@@ -3,35 +3,27 @@
  * InfiniBand or RoCE port, soft-RoCE included; else exit status 77. With two ports the ranks use
  * different ones.
  *
- * In the environment: CRDMA_TEST_VERBS_PUTS, flagged puts per hunt; CRDMA_TEST_VERBS_PORTS, how many
- * ports to use (4);
- * CRDMA_TEST_VERBS_ONLY, the only test to run.
+ * In the environment: CRDMA_TEST_VERBS_PUTS, flagged puts per hunt; CRDMA_TEST_VERBS_PORTS, how
+ * many ports to use (4); CRDMA_TEST_VERBS_ONLY, the only test to run.
  *
  * What the tests would catch:
- *   hunt        a flag seen before the whole payload; that it would see it is shown by the broken order
- *   flood       more puts than the send queue holds; lost or reordered ones
- *   bulk        get, get_user, put_user_flagged; buffers that were freed and exposed again
- *   chunks      memory of the slab that was registered after the peers connected; writes across the
- *               border of two chunks; all of the slab being pinned
- *   storm       connections made from both sides at once
- *   threads     entry points called by several threads at once
- *   forked      a fork of the application with work under way
- *   killed      a peer killed with work under way, or silently: errors instead of a hang
- *   leaving     closing with traffic under way: nothing is lost, nobody waits
- *   refused     wrong device, too little locked memory: one line that says so
+ *   hunt        a flag seen before the whole payload; that it would see it is shown by the broken
+ * order flood       more puts than the send queue holds; lost or reordered ones bulk        get,
+ * get_user, put_user_flagged; buffers that were freed and exposed again chunks      memory of the
+ * slab that was registered after the peers connected; writes across the border of two chunks; all
+ * of the slab being pinned storm       connections made from both sides at once threads     entry
+ * points called by several threads at once forked      a fork of the application with work under
+ * way and what goes wrong: verbs_failures.c.
  */
 #define _GNU_SOURCE
 #include <check.h>
-#include <grp.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "coll_rdma/base/params.h"
-#include "coll_rdma/transport/ucp.h"
+#include "tests/unit/verbs_failures.h"
 #include "tests/unit/verbs_ranks.h"
 
 enum { BULK = 1 << 20 /* bytes */ };
@@ -210,8 +202,8 @@ static void bulk_exchange(size_t size, uint64_t round)
         finish(&tx);
         REQUIRE(intact(buffer, size, round));
         fill(buffer, size, ~round);
-        REQUIRE(CRDMA_OK == verbs()->put_user_flagged(&peer, buffer, &exposed, 0, size, &round,
-                                                      flags, &tx));
+        REQUIRE(CRDMA_OK ==
+                verbs()->put_user_flagged(&peer, buffer, &exposed, 0, size, &round, flags, &tx));
         finish(&tx);
         memset(buffer, 0x55, size); /* the source is ours again */
         barrier();
@@ -303,12 +295,11 @@ static void run_chunks(void)
     }
     for (crdma_addr_t border = CHUNK; border < part[PARTS - 1]; border += CHUNK) {
         fill(source, 4096 + 8, ++seq); /* also small ones */
-        REQUIRE(CRDMA_OK == verbs()->put_flagged(&peer, source, border - 2048, 4096 + 8, &seq,
-                                                 flags, &tx));
+        REQUIRE(CRDMA_OK ==
+                verbs()->put_flagged(&peer, source, border - 2048, 4096 + 8, &seq, flags, &tx));
         finish(&tx);
         fill(source, 64, ++seq);
-        REQUIRE(CRDMA_OK ==
-                verbs()->put_flagged(&peer, source, border - 32, 64, &seq, flags, &tx));
+        REQUIRE(CRDMA_OK == verbs()->put_flagged(&peer, source, border - 32, 64, &seq, flags, &tx));
         finish(&tx);
     }
     while (seq != read_word(flags)) {
@@ -434,8 +425,8 @@ static void run_forked(void)
         fetch_exposed(&exposed);
         barrier();
         fill(crdma_slab_at(slab, ring), 65536, round);
-        REQUIRE(CRDMA_OK == verbs()->put_user_flagged(&peer, crdma_slab_at(slab, ring), &exposed,
-                                                      0, 65536, &round, flags, &tx));
+        REQUIRE(CRDMA_OK == verbs()->put_user_flagged(&peer, crdma_slab_at(slab, ring), &exposed, 0,
+                                                      65536, &round, flags, &tx));
         child = fork();
         if (0 == child) { /* its own copy, whatever arrives at the parent */
             char *more = malloc(BULK);
@@ -465,247 +456,19 @@ START_TEST(forked)
 }
 END_TEST
 
-/* ---- killed ------------------------------------------------------------------------------- */
-
-static void put_until_failure(const crdma_exposed_t *there)
-{
-    static uint64_t source[BULK / 8];
-    crdma_tx_t tx = {0};
-    crdma_status_t rc = CRDMA_OK;
-    const double limit = now() + 30;
-    double check = 0;
-    uint64_t seq = 0;
-
-    while (CRDMA_OK == rc) {
-        REQUIRE(now() < limit);
-        if (16 > __atomic_load_n(&tx.pending, __ATOMIC_ACQUIRE)) {
-            ++seq;
-            rc = 0 == seq % 8 ? verbs()->put_user_flagged(&peer, source, there, 0, BULK, &seq,
-                                                          flags, &tx)
-                              : verbs()->put_flagged(&peer, source, ring, hunt_sizes[seq % 17],
-                                                     &seq, flags, &tx);
-        }
-        poll_once();
-        if (now() > check) {
-            (void)verbs()->alive(&peer);
-            check = now() + 0.2; /* s, as coll_rdma_check_interval */
-        }
-    }
-    REQUIRE(CRDMA_ERR_PEER == rc);
-    while (0 < __atomic_load_n(&tx.pending, __ATOMIC_ACQUIRE)) {
-        REQUIRE(now() < limit);
-        poll_once();
-    }
-    REQUIRE(CRDMA_ERR_PEER == tx.status || CRDMA_OK == tx.status);
-    REQUIRE(!verbs()->alive(&peer));
-}
-
-static void run_killed(void)
-{
-    static uint64_t target[BULK / 8];
-    crdma_exposed_t there;
-    void *handle;
-
-    if (1 == me) {
-        expose_to_peer(target, BULK, &handle);
-        barrier();
-        while (40 > read_word(flags)) {
-            poll_once();
-        }
-        kill(getpid(), SIGKILL);
-    }
-    barrier();
-    fetch_exposed(&there);
-    put_until_failure(&there);
-    verbs()->detach(&peer);
-    REQUIRE(CRDMA_ERR_PEER == verbs()->attach(&peer, ranks_shared->card[1],
-                                              (size_t)ranks_shared->card_length[1]));
-    peer.endpoint = NULL;
-}
-
-/* Nothing under way, or a connection that is just being asked for. */
-static void run_killed_silently(void)
-{
-    static uint64_t word;
-    const double limit = now() + 10;
-    crdma_tx_t tx = {0};
-
-    if (0 == ranks_shared->note[1]) {
-        REQUIRE(CRDMA_OK == verbs()->put(&peer, &word, ring, 8, &tx));
-        finish(&tx);
-        barrier();
-    }
-    if (1 == me) {
-        kill(getpid(), SIGKILL);
-    }
-    while (verbs()->alive(&peer)) {
-        REQUIRE(now() < limit);
-        poll_once();
-    }
-    REQUIRE(CRDMA_ERR_PEER == verbs()->put(&peer, &word, ring, 8, &tx));
-    REQUIRE(0 == tx.pending);
-}
-
-static void run_killed_early(void)
-{
-    static uint64_t word;
-    const double limit = now() + 10;
-    crdma_tx_t tx = {0};
-
-    if (1 == me) {
-        usleep(200000); /* without progress: the other is not answered */
-        kill(getpid(), SIGKILL);
-    }
-    REQUIRE(CRDMA_OK == verbs()->put(&peer, &word, ring, 8, &tx));
-    while (0 < __atomic_load_n(&tx.pending, __ATOMIC_ACQUIRE)) {
-        REQUIRE(now() < limit);
-        poll_once();
-        (void)verbs()->alive(&peer);
-    }
-    REQUIRE(CRDMA_ERR_PEER == tx.status);
-}
-
-START_TEST(killed)
-{
-    ck_assert(ranks_run(2, 1,
-                        0 == _i ? run_killed : 1 == _i ? run_killed_silently : run_killed_early));
-}
-END_TEST
-
-/* ---- leaving ------------------------------------------------------------------------------ */
-
-/* Rank 0 closes with all of it under way; rank 1 looks only later. */
-static void run_leaving(void)
-{
-    enum { MANY = 300 };
-    static uint64_t source[MANY][1024];
-    static crdma_tx_t tx; /* still pending when this function returns */
-    uint64_t word = 1;
-
-    REQUIRE(CRDMA_OK == verbs()->put(&peer, &word, acks, 8, &tx));
-    finish(&tx);
-    while (1 != read_word(acks)) {
-        poll_once();
-    }
-    barrier();
-    if (0 == me) {
-        for (uint64_t seq = 1; seq <= MANY; ++seq) {
-            fill(source[seq - 1], 8192, seq);
-            REQUIRE(CRDMA_OK == verbs()->put_flagged(&peer, source[seq - 1],
-                                                     ring + (seq % RING) * SLOT,
-                                                     0 == seq % 2 ? 8192 : 64, &seq, flags, &tx));
-        }
-        return;
-    }
-    usleep(100000);
-    while (MANY != read_word(flags)) {
-        poll_once();
-    }
-    REQUIRE(intact(crdma_slab_at(slab, ring + (MANY % RING) * SLOT), 8192, MANY));
-    usleep(300000);
-    for (word = 0; word < 100; ++word) { /* towards a process that has closed or ended */
-        if (CRDMA_OK != verbs()->put_flagged(&peer, source[0], ring, 4096, &word, flags, &tx)) {
-            break;
-        }
-    }
-}
-
-START_TEST(leaving)
-{
-    ck_assert(ranks_run(2, -1, run_leaving));
-}
-END_TEST
-
-/* ---- refused ------------------------------------------------------------------------------ */
-
-/* Open in a process of its own: the status that it gave and what it printed. */
-static crdma_status_t open_alone(const char *device, long locked, char *text, size_t size)
-{
-    int channel[2], status;
-    ssize_t n, used = 0;
-    pid_t child;
-
-    ck_assert_int_eq(0, pipe(channel));
-    child = fork();
-    if (0 == child) {
-        struct rlimit limit = {(rlim_t)locked, (rlim_t)locked};
-        crdma_status_t rc;
-
-        dup2(channel[1], STDERR_FILENO);
-        close(channel[0]);
-        close(channel[1]);
-        crdma_params.verbs_device = (char *)(uintptr_t)device;
-        if (0 <= locked) {
-            REQUIRE(0 == setrlimit(RLIMIT_MEMLOCK, &limit));
-            if (0 == getuid()) { /* root has no limit */
-                REQUIRE(0 == setgroups(0, NULL) && 0 == setgid(65534) && 0 == setuid(65534));
-            }
-        }
-        REQUIRE(CRDMA_OK == crdma_slab_create(SLAB, &slab));
-        rc = verbs()->open(slab);
-        verbs()->close();
-        crdma_ucp_close();
-        crdma_slab_destroy(slab);
-        _exit(-(int)rc);
-    }
-    close(channel[1]);
-    while (0 < (n = read(channel[0], text + used, size - 1 - (size_t)used))) {
-        used += n;
-    }
-    text[used] = '\0';
-    close(channel[0]);
-    ck_assert_int_eq(child, waitpid(child, &status, 0));
-    ck_assert(WIFEXITED(status));
-    return (crdma_status_t)-WEXITSTATUS(status);
-}
-
-START_TEST(refused)
-{
-    char text[4096], port[80];
-
-    ck_assert(crdma_verbs_port_name(0, port, sizeof(port)));
-    ck_assert_int_eq(CRDMA_OK, open_alone(port, -1, text, sizeof(text)));
-    ck_assert_int_eq(CRDMA_OK, open_alone("", -1, text, sizeof(text)));
-
-    ck_assert_int_eq(CRDMA_ERR_TRANSPORT, open_alone("nosuch7", -1, text, sizeof(text)));
-    ck_assert_msg(NULL != strstr(text, "nosuch7"), "%s", text);
-    *strchr(port, ':') = '\0'; /* the line names what there is */
-    ck_assert_msg(NULL != strstr(text, port), "%s", text);
-
-    ck_assert_int_eq(CRDMA_ERR_TRANSPORT, open_alone(port, 1 << 20, text, sizeof(text)));
-    ck_assert_msg(NULL != strstr(text, port) && NULL != strstr(text, "locked memory is 1.0 MiB"),
-                  "%s", text);
-
-    crdma_params.verbs_gid_index = 200;
-    ck_assert_int_eq(CRDMA_ERR_TRANSPORT, open_alone(port, -1, text, sizeof(text)));
-    ck_assert_msg(NULL != strstr(text, "index 200"), "%s", text);
-}
-END_TEST
-
 /* ---- running ------------------------------------------------------------------------------ */
-
-#define ROW(test, cases) {#test, test, cases}
 
 static Suite *verbs_suite(void)
 {
-    const struct {
-        const char *name;
-        const TTest *test;
-        int cases;
-    } all[] = {ROW(hunt, 4),    ROW(hunt_reversed, 1), ROW(flood, 2),  ROW(bulk, 1),
-               ROW(chunks, 1),  ROW(storm, 4),         ROW(threads, 1), ROW(forked, 1),
-               ROW(killed, 3),  ROW(leaving, 1),       ROW(refused, 1)};
-
+    const verbs_test_t all[] = {VERBS_TEST(hunt, 4),    VERBS_TEST(hunt_reversed, 1),
+                                VERBS_TEST(flood, 2),   VERBS_TEST(bulk, 1),
+                                VERBS_TEST(chunks, 1),  VERBS_TEST(storm, 4),
+                                VERBS_TEST(threads, 1), VERBS_TEST(forked, 1)};
     Suite *suite = suite_create("verbs");
     TCase *tcase = tcase_create("verbs");
 
-    const char *only = getenv("CRDMA_TEST_VERBS_ONLY");
-
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); ++i) {
-        if (NULL == only || 0 == strcmp(only, all[i].name)) {
-            tcase_add_loop_test(tcase, all[i].test, 0, all[i].cases);
-        }
-    }
+    verbs_add_tests(tcase, all, sizeof(all) / sizeof(all[0]));
+    verbs_add_failures(tcase);
     tcase_set_timeout(tcase, 4 * TIME_LIMIT);
     suite_add_tcase(suite, tcase);
     return suite;
