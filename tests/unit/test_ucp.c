@@ -20,152 +20,15 @@
  *   leave    a peer that closed long before us
  */
 #define _GNU_SOURCE
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/put_scenarios.h"
 #include "tests/unit/ucp_pair.h"
 
-enum { BULK = 1 << 20 /* bytes */ };
+static const long hunt_puts_rare = 4000;
 
-static long hunt_puts = 20000, hunt_puts_rare = 4000;
-
-/* ---- hunt: whoever sees the flag must see the payload --------------------------------------- */
-
-static const size_t hunt_sizes[] = {8,    64,   120,  248,  512,   1024,  1032,  2048, 2056,
-                                    4096, 4104, 8000, 8192, 12288, 16392, 32768, 65536};
-
-static size_t hunt_size(uint64_t seq)
-{
-    /* mostly small: a long one in 16, so that short ones can overtake it */
-    return hunt_sizes[0 == seq % 16 ? (seq / 16) % 17 : seq % 13];
-}
-
-/* Before one put in four a word of its own is put, which must be there when the flag is: the
- * rendezvous relies on it. */
-static bool hunt_leads(uint64_t seq)
-{
-    return 1 == seq % 4 || 0 == seq % 16;
-}
-
-static void hunt_send(void)
-{
-    static uint64_t source[RING][SLOT / 8], lead[RING];
-    static crdma_tx_t tx[RING];
-
-    for (uint64_t seq = 1; seq <= (uint64_t)hunt_puts; ++seq) {
-        size_t slot = seq % RING, size = hunt_size(seq);
-        /* how far the sender runs ahead varies, so that lanes are full and empty in turn */
-        uint64_t ahead = 0 == (seq >> 10) % 2 ? RING : 1;
-
-        while (read_word(acks) + ahead < seq) {
-            poll_once();
-        }
-        finish(&tx[slot]);
-        fill(source[slot], size, seq);
-        if (hunt_leads(seq)) {
-            lead[slot] = seq;
-            REQUIRE(CRDMA_OK ==
-                    peer.transport->put(&peer, &lead[slot], area + slot * 64, 8, &tx[slot]));
-        }
-        REQUIRE(CRDMA_OK == peer.transport->put_flagged(&peer, source[slot], ring + slot * SLOT,
-                                                        size, &seq, flags + slot * 64, &tx[slot]));
-    }
-    for (int slot = 0; slot < RING; ++slot) {
-        finish(&tx[slot]);
-    }
-    while (read_word(acks) < (uint64_t)hunt_puts) {
-        poll_once();
-    }
-}
-
-static bool hunt_arrived(uint64_t seq)
-{
-    size_t slot = seq % RING;
-
-    return intact(crdma_slab_at(slab, ring + slot * SLOT), hunt_size(seq), seq) &&
-           (!hunt_leads(seq) || seq == read_word(area + slot * 64));
-}
-
-static long hunt_receive(void)
-{
-    static uint64_t ack;
-    crdma_tx_t tx = {0};
-    long torn = 0;
-
-    for (uint64_t seq = 1; seq <= (uint64_t)hunt_puts; ++seq) {
-        size_t slot = seq % RING;
-
-        while (seq != read_word(flags + slot * 64)) {
-            poll_once();
-        }
-        if (!hunt_arrived(seq)) {
-            ++torn;
-            /* let it arrive, so that the count goes on with a known state */
-            while (!hunt_arrived(seq)) {
-                poll_once();
-            }
-        }
-        finish(&tx);
-        ack = seq;
-        REQUIRE(CRDMA_OK == peer.transport->put(&peer, &ack, acks, sizeof(ack), &tx));
-    }
-    finish(&tx);
-    return torn;
-}
-
-static void run_hunt(void)
-{
-    if (0 == me) {
-        hunt_send();
-    } else {
-        pair_shared->note[0] = hunt_receive();
-    }
-    barrier();
-}
-
-/* ---- bulk -------------------------------------------------------------------------------------
- */
-
-/* One rendezvous of `size` bytes each way; rank 1 owns the buffer, which is fresh every time. */
-static void bulk_exchange(size_t size, uint64_t round)
-{
-    uint64_t *buffer = malloc(size + 64);
-    crdma_tx_t tx = {0};
-    void *handle;
-
-    REQUIRE(NULL != buffer);
-    if (1 == me) {
-        fill(buffer, size, round);
-        expose_to_peer(buffer, size, &handle);
-        barrier(); /* rank 0 reads key and data, then writes the inverse */
-        while (round != read_word(flags)) {
-            poll_once();
-        }
-        REQUIRE(intact(buffer, size, ~round));
-        barrier();
-        peer.transport->conceal(handle);
-    } else {
-        crdma_exposed_t exposed;
-
-        barrier();
-        fetch_exposed(&exposed);
-        memset(buffer, 0, size);
-        REQUIRE(CRDMA_OK == peer.transport->get_user(&peer, buffer, &exposed, 0, size / 2, &tx));
-        REQUIRE(CRDMA_OK == peer.transport->get_user(&peer, (char *)buffer + size / 2, &exposed,
-                                                     size / 2, size - size / 2, &tx));
-        finish(&tx);
-        REQUIRE(intact(buffer, size, round));
-        fill(buffer, size, ~round);
-        REQUIRE(CRDMA_OK == peer.transport->put_user_flagged(&peer, buffer, &exposed, 0, size,
-                                                             &round, flags, &tx));
-        finish(&tx);
-        memset(buffer, 0x55, size); /* the source is ours again */
-        barrier();
-    }
-    free(buffer);
-}
+/* ---- bulk ---------------------------------------------------------------------------------- */
 
 static void bulk_many(void)
 {
@@ -175,12 +38,12 @@ static void bulk_many(void)
 
     for (uint64_t i = 0; i < MANY; ++i) {
         source[i] = pattern(77, i);
-        REQUIRE(CRDMA_OK == peer.transport->put(&peer, &source[i], area + i * STRIDE, 8, &tx));
+        REQUIRE(CRDMA_OK == tested->put(&peer, &source[i], area + i * STRIDE, 8, &tx));
     }
     finish(&tx);
     barrier(); /* puts and messages of one peer keep their order, so the reads below come after */
     for (uint64_t i = 0; i < MANY; ++i) {
-        REQUIRE(CRDMA_OK == peer.transport->get(&peer, &back[i], area + i * STRIDE, 8, &tx));
+        REQUIRE(CRDMA_OK == tested->get(&peer, &back[i], area + i * STRIDE, 8, &tx));
     }
     finish(&tx);
     for (uint64_t i = 0; i < MANY; ++i) {
@@ -206,104 +69,17 @@ static void run_bulk(void)
     bulk_many();
 }
 
-/* ---- threads ----------------------------------------------------------------------------------
+/* ---- what ends --------------------------------------------------------------------------------
  */
 
-/* Threads of one number talk to each other; two slots each, since a side may be one ahead. */
-static void *thread_main(void *arg)
+static void run_many_threads(void)
 {
-    enum { ROUNDS = 2000, SIZE = 3000 / 8 * 8 };
-    size_t number = (size_t)(uintptr_t)arg;
-    uint64_t *source = malloc(SIZE);
-    crdma_tx_t tx = {0};
-
-    for (uint64_t seq = 1; seq <= ROUNDS; ++seq) {
-        size_t slot = 2 * number + seq % 2;
-
-        fill(source, SIZE, seq + number);
-        REQUIRE(CRDMA_OK == peer.transport->put_flagged(&peer, source, ring + slot * SLOT, SIZE,
-                                                        &seq, flags + slot * 64, &tx));
-        finish(&tx);
-        while (seq != read_word(flags + slot * 64)) {
-            poll_once();
-        }
-        REQUIRE(intact(crdma_slab_at(slab, ring + slot * SLOT), SIZE, seq + number));
-    }
-    free(source);
-    return NULL;
-}
-
-static void run_threads(void)
-{
-    pthread_t threads[3];
-
-    for (size_t i = 0; i < 3; ++i) {
-        REQUIRE(0 == pthread_create(&threads[i], NULL, thread_main, (void *)(uintptr_t)i));
-    }
-    for (size_t i = 0; i < 3; ++i) {
-        pthread_join(threads[i], NULL);
-    }
-    barrier();
-}
-
-/* ---- kill and leave ---------------------------------------------------------------------------
- */
-
-/* Put, to slab and user memory, until the peer is known to be gone; everything must have come to an
- * end by then. */
-static void put_until_failure(const crdma_exposed_t *there)
-{
-    static uint64_t source[BULK / 8];
-    crdma_tx_t tx = {0};
-    crdma_status_t rc = CRDMA_OK;
-    const double limit = now() + 10;
-    double check = 0;
-    uint64_t seq = 0;
-
-    while (CRDMA_OK == rc) {
-        REQUIRE(now() < limit);
-        if (16 > __atomic_load_n(&tx.pending, __ATOMIC_ACQUIRE)) {
-            ++seq;
-            rc = 0 == seq % 8 ? peer.transport->put_user_flagged(&peer, source, there, 0, BULK,
-                                                                 &seq, flags, &tx)
-                              : peer.transport->put_flagged(&peer, source, ring,
-                                                            hunt_sizes[seq % 17], &seq, flags, &tx);
-        }
-        poll_once();
-        if (now() > check) {
-            (void)crdma_ucp_alive(&peer);
-            check = now() + 0.2; /* s, as coll_rdma_check_interval */
-        }
-    }
-    REQUIRE(CRDMA_ERR_PEER == rc);
-    while (0 < __atomic_load_n(&tx.pending, __ATOMIC_ACQUIRE)) {
-        REQUIRE(now() < limit);
-        poll_once();
-    }
-    REQUIRE(!crdma_ucp_alive(&peer));
+    run_threads(2000);
 }
 
 static void run_kill(void)
 {
-    static uint64_t target[BULK / 8];
-    crdma_exposed_t there;
-    void *handle;
-
-    if (1 == me) {
-        expose_to_peer(target, BULK, &handle);
-        barrier();
-        while (200 > read_word(flags)) {
-            poll_once();
-        }
-        kill(getpid(), SIGKILL);
-    }
-    barrier();
-    fetch_exposed(&there);
-    put_until_failure(&there);
-    crdma_ucp_detach(&peer);
-    REQUIRE(CRDMA_ERR_PEER ==
-            crdma_ucp_attach(&peer, pair_shared->card[1], (size_t)pair_shared->card_length[1]));
-    peer.endpoint = NULL;
+    run_killed(200, 10);
 }
 
 static void run_leave(void)
@@ -312,7 +88,7 @@ static void run_leave(void)
     static crdma_tx_t tx; /* still pending when this function returns */
     uint64_t seq = 1;
 
-    REQUIRE(CRDMA_OK == peer.transport->put_flagged(&peer, source, ring, 8192, &seq, flags, &tx));
+    REQUIRE(CRDMA_OK == tested->put_flagged(&peer, source, ring, 8192, &seq, flags, &tx));
     finish(&tx);
     while (seq != read_word(flags)) {
         poll_once();
@@ -321,8 +97,7 @@ static void run_leave(void)
     if (0 == me) {
         usleep(300000);
         for (; seq < 100; ++seq) { /* towards a process that has closed or ended */
-            if (CRDMA_OK !=
-                peer.transport->put_flagged(&peer, source, ring, 4096, &seq, flags, &tx)) {
+            if (CRDMA_OK != tested->put_flagged(&peer, source, ring, 4096, &seq, flags, &tx)) {
                 break;
             }
         }
@@ -337,7 +112,7 @@ static const struct scenario {
     void (*run)(void);
 } scenarios[] = {{"hunt", run_hunt},
                  {"bulk", run_bulk},
-                 {"threads", run_threads},
+                 {"threads", run_many_threads},
                  {"kill", run_kill},
                  {"leave", run_leave}};
 
@@ -366,11 +141,10 @@ static void measure(size_t size, int rounds, void *source, const crdma_exposed_t
                 }
                 continue;
             }
-            REQUIRE(CRDMA_OK ==
-                    (NULL == there
-                         ? peer.transport->put_flagged(&peer, source, ring, size, &seq, flags, &tx)
-                         : peer.transport->put_user_flagged(&peer, source, there, 0, size, &seq,
-                                                            flags, &tx)));
+            REQUIRE(CRDMA_OK == (NULL == there ? tested->put_flagged(&peer, source, ring, size,
+                                                                     &seq, flags, &tx)
+                                               : tested->put_user_flagged(&peer, source, there, 0,
+                                                                          size, &seq, flags, &tx)));
             finish(&tx);
         }
         if (now() - start < best) {
@@ -400,7 +174,7 @@ static void latency(void)
         measure(size, 1 << 20 > size ? 500 : 30, source, &there);
     }
     barrier();
-    peer.transport->conceal(handle);
+    tested->conceal(handle);
     free(source);
     free(target);
 }
@@ -441,7 +215,7 @@ enum { NSETTINGS = sizeof(settings) / sizeof(settings[0]) };
 static bool may_tear(int order)
 {
     return CRDMA_UCP_ORDER_NONE == order || CRDMA_UCP_ORDER_REVERSED == order ||
-           (CRDMA_UCP_ORDER_WEAK == order && NULL != strstr(pair_shared->transport, "v2"));
+           (CRDMA_UCP_ORDER_WEAK == order && NULL != strstr(ranks_shared->transport, "v2"));
 }
 
 /* One row of the report; 0, 1 or PAIR_SKIP. */
@@ -455,7 +229,7 @@ static int report(const char *setting, int order, const struct scenario *scenari
     do {
         rc = pair_run(setting, (crdma_ucp_order_t)order, killed, scenario->run);
     } while (PAIR_UCX_ABORT == rc && 5 > ++aborts);
-    torn = (long)pair_shared->note[0];
+    torn = (long)ranks_shared->note[0];
     printf("%-8s %-9s %5.1f s  %s", scenario->name, orders[order], now() - start, setting);
     if (0 < aborts) {
         printf(", %d times aborted by UCX (uct_tcp_ep_sendv, see doc/decisions.md)", aborts);
@@ -465,7 +239,7 @@ static int report(const char *setting, int order, const struct scenario *scenari
 
         rc = 0 < torn ? !may_tear(order) : broken;
         printf(", %ld of %ld torn%s  [%s]", torn, hunt_puts, 0 == rc && broken ? " (must be)" : "",
-               pair_shared->transport);
+               ranks_shared->transport);
     }
     printf("%s\n", 0 == rc ? "" : (PAIR_SKIP == rc ? ": skipped" : ": FAILED"));
     fflush(stdout);
@@ -495,7 +269,7 @@ int main(int argc, char **argv)
     if (!pair_prepare()) {
         return PAIR_SKIP;
     }
-    hunt_puts = NULL != puts ? atol(puts) : hunt_puts;
+    hunt_puts = NULL != puts ? atol(puts) : 20000;
     for (const struct setting *s = first; s < first + (1 < argc ? 1 : NSETTINGS); ++s) {
         if (!s->all && NULL == puts) {
             hunt_puts = hunt_puts_rare;

@@ -17,97 +17,16 @@
  */
 #define _GNU_SOURCE
 #include <check.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 
 #include "coll_rdma/base/params.h"
+#include "tests/unit/put_scenarios.h"
 #include "tests/unit/verbs_failures.h"
 #include "tests/unit/verbs_ranks.h"
 
-enum { BULK = 1 << 20 /* bytes */ };
-
-static long hunt_puts = 2000;
-
-/* ---- hunt: whoever sees the flag must see the payload ------------------------------------- */
-
-static const size_t hunt_sizes[] = {8,    64,   120,  216,  224,   512,   1024,  2048, 4096,
-                                    4104, 8000, 8192, 8200, 12288, 16392, 32768, 65536};
-
-static size_t hunt_size(uint64_t seq)
-{
-    return hunt_sizes[0 == seq % 16 ? (seq / 16) % 17 : seq % 13];
-}
-
-static void hunt_send(void)
-{
-    static crdma_tx_t tx[RING];
-    uint64_t *source[RING];
-    crdma_addr_t shadow;
-
-    /* one half of the sources in the slab, one half not */
-    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, RING * SLOT, &shadow, NULL));
-    for (size_t i = 0; i < RING; ++i) {
-        source[i] = 0 == i % 2 ? malloc(SLOT) : crdma_slab_at(slab, shadow + i * SLOT);
-    }
-    for (uint64_t seq = 1; seq <= (uint64_t)hunt_puts; ++seq) {
-        const size_t slot = seq % RING, size = hunt_size(seq);
-        /* how far the sender runs ahead varies, so that queues are full and empty in turn */
-        const uint64_t ahead = 0 == (seq >> 8) % 2 ? RING : 1;
-
-        while (read_word(acks) + ahead < seq) {
-            poll_once();
-        }
-        finish(&tx[slot]);
-        fill(source[slot], size, seq);
-        REQUIRE(CRDMA_OK == verbs()->put_flagged(&peer, source[slot], ring + slot * SLOT, size,
-                                                 &seq, flags + slot * 64, &tx[slot]));
-    }
-    for (int slot = 0; slot < RING; ++slot) {
-        finish(&tx[slot]);
-    }
-    while (read_word(acks) < (uint64_t)hunt_puts) {
-        poll_once();
-    }
-}
-
-static long hunt_receive(void)
-{
-    static uint64_t ack;
-    crdma_tx_t tx = {0};
-    long torn = 0;
-
-    for (uint64_t seq = 1; seq <= (uint64_t)hunt_puts; ++seq) {
-        const size_t slot = seq % RING;
-
-        while (seq != read_word(flags + slot * 64)) {
-            poll_once();
-        }
-        if (!intact(crdma_slab_at(slab, ring + slot * SLOT), hunt_size(seq), seq)) {
-            ++torn;
-            /* let it arrive, so that the count goes on with a known state */
-            while (!intact(crdma_slab_at(slab, ring + slot * SLOT), hunt_size(seq), seq)) {
-                poll_once();
-            }
-        }
-        finish(&tx);
-        ack = seq;
-        REQUIRE(CRDMA_OK == verbs()->put(&peer, &ack, acks, sizeof(ack), &tx));
-    }
-    finish(&tx);
-    return torn;
-}
-
-static void run_hunt(void)
-{
-    if (0 == me) {
-        hunt_send();
-    } else {
-        ranks_shared->note[0] = hunt_receive();
-    }
-    barrier();
-}
+/* ---- hunt ---------------------------------------------------------------------------------- */
 
 START_TEST(hunt)
 {
@@ -141,13 +60,13 @@ static void run_flood(void)
 
     for (uint64_t i = 0; i < MANY; ++i) { /* both sides; without waiting for anything */
         source[i] = pattern(77 + (uint64_t)me, i);
-        REQUIRE(CRDMA_OK == verbs()->put(&peer, &source[i], ring + i * STRIDE, 8, &tx));
+        REQUIRE(CRDMA_OK == tested->put(&peer, &source[i], ring + i * STRIDE, 8, &tx));
     }
     for (uint64_t i = 1; i <= MANY; ++i) {
-        REQUIRE(CRDMA_OK == verbs()->put_flagged(&peer, NULL, 0, 0, &i, flags, &tx));
+        REQUIRE(CRDMA_OK == tested->put_flagged(&peer, NULL, 0, 0, &i, flags, &tx));
     }
     for (uint64_t i = 0; i < MANY; ++i) {
-        REQUIRE(CRDMA_OK == verbs()->get(&peer, &back[i], ring + i * STRIDE, 8, &tx));
+        REQUIRE(CRDMA_OK == tested->get(&peer, &back[i], ring + i * STRIDE, 8, &tx));
     }
     finish(&tx);
     for (uint64_t i = 0; i < MANY; ++i) {
@@ -172,45 +91,6 @@ END_TEST
 
 /* ---- bulk --------------------------------------------------------------------------------- */
 
-/* One rendezvous of `size` bytes each way; rank 1 owns the buffer, which is fresh every time. */
-static void bulk_exchange(size_t size, uint64_t round)
-{
-    uint64_t *buffer = malloc(size + 64);
-    crdma_tx_t tx = {0};
-    void *handle;
-
-    REQUIRE(NULL != buffer);
-    if (1 == me) {
-        fill(buffer, size, round);
-        expose_to_peer(buffer, size, &handle);
-        barrier(); /* rank 0 reads key and data, then writes the inverse */
-        while (round != read_word(flags)) {
-            poll_once();
-        }
-        REQUIRE(intact(buffer, size, ~round));
-        barrier();
-        verbs()->conceal(handle);
-    } else {
-        crdma_exposed_t exposed;
-
-        barrier();
-        fetch_exposed(&exposed);
-        memset(buffer, 0, size);
-        REQUIRE(CRDMA_OK == verbs()->get_user(&peer, buffer, &exposed, 0, size / 2, &tx));
-        REQUIRE(CRDMA_OK == verbs()->get_user(&peer, (char *)buffer + size / 2, &exposed, size / 2,
-                                              size - size / 2, &tx));
-        finish(&tx);
-        REQUIRE(intact(buffer, size, round));
-        fill(buffer, size, ~round);
-        REQUIRE(CRDMA_OK ==
-                verbs()->put_user_flagged(&peer, buffer, &exposed, 0, size, &round, flags, &tx));
-        finish(&tx);
-        memset(buffer, 0x55, size); /* the source is ours again */
-        barrier();
-    }
-    free(buffer);
-}
-
 /* Memory that may not be written is a source like any other. */
 static void bulk_constant(void)
 {
@@ -218,7 +98,7 @@ static void bulk_constant(void)
     crdma_tx_t tx = {0};
 
     if (0 == me) {
-        REQUIRE(CRDMA_OK == verbs()->put(&peer, constant, ring, sizeof(constant), &tx));
+        REQUIRE(CRDMA_OK == tested->put(&peer, constant, ring, sizeof(constant), &tx));
         finish(&tx);
     }
     barrier();
@@ -278,7 +158,7 @@ static void run_chunks(void)
     uint64_t seq = 1;
 
     REQUIRE(pinned() < 2 * (CHUNK >> 10)); /* the first chunk and some buffers */
-    REQUIRE(CRDMA_OK == verbs()->put_flagged(&peer, source, ring, 64, &seq, flags, &tx));
+    REQUIRE(CRDMA_OK == tested->put_flagged(&peer, source, ring, 64, &seq, flags, &tx));
     finish(&tx);
     while (seq != read_word(flags)) {
         poll_once();
@@ -290,16 +170,16 @@ static void run_chunks(void)
     barrier();
     for (int i = 0; i < PARTS; ++i) { /* each crosses a border if it is where chunks meet */
         fill(large, PART, ++seq);
-        REQUIRE(CRDMA_OK == verbs()->put_flagged(&peer, large, part[i], PART, &seq, flags, &tx));
+        REQUIRE(CRDMA_OK == tested->put_flagged(&peer, large, part[i], PART, &seq, flags, &tx));
         finish(&tx);
     }
     for (crdma_addr_t border = CHUNK; border < part[PARTS - 1]; border += CHUNK) {
         fill(source, 4096 + 8, ++seq); /* also small ones */
         REQUIRE(CRDMA_OK ==
-                verbs()->put_flagged(&peer, source, border - 2048, 4096 + 8, &seq, flags, &tx));
+                tested->put_flagged(&peer, source, border - 2048, 4096 + 8, &seq, flags, &tx));
         finish(&tx);
         fill(source, 64, ++seq);
-        REQUIRE(CRDMA_OK == verbs()->put_flagged(&peer, source, border - 32, 64, &seq, flags, &tx));
+        REQUIRE(CRDMA_OK == tested->put_flagged(&peer, source, border - 32, 64, &seq, flags, &tx));
         finish(&tx);
     }
     while (seq != read_word(flags)) {
@@ -338,9 +218,9 @@ static void run_storm(void)
 
         for (uint64_t seq = 1; seq <= 40; ++seq) {
             fill(source[me], 800, seq);
-            REQUIRE(CRDMA_OK == verbs()->put_flagged(&peers[r], source[me],
-                                                     ring + (crdma_addr_t)me * SLOT, 800, &seq,
-                                                     flags + (crdma_addr_t)me * 64, &tx));
+            REQUIRE(CRDMA_OK == tested->put_flagged(&peers[r], source[me],
+                                                    ring + (crdma_addr_t)me * SLOT, 800, &seq,
+                                                    flags + (crdma_addr_t)me * 64, &tx));
             if (0 == seq % 8) {
                 finish(&tx);
             }
@@ -363,46 +243,14 @@ END_TEST
 
 /* ---- threads ------------------------------------------------------------------------------ */
 
-/* Threads of one number talk to each other; two slots each, since a side may be one ahead. */
-static void *thread_main(void *arg)
+static void run_some_threads(void)
 {
-    enum { ROUNDS = 200, SIZE = 3000 / 8 * 8 };
-    const size_t number = (size_t)(uintptr_t)arg;
-    uint64_t *source = malloc(SIZE);
-    crdma_tx_t tx = {0};
-
-    for (uint64_t seq = 1; seq <= ROUNDS; ++seq) {
-        const size_t slot = 2 * number + seq % 2;
-
-        fill(source, SIZE, seq + number);
-        REQUIRE(CRDMA_OK == verbs()->put_flagged(&peer, source, ring + slot * SLOT, SIZE, &seq,
-                                                 flags + slot * 64, &tx));
-        finish(&tx);
-        while (seq != read_word(flags + slot * 64)) {
-            poll_once();
-        }
-        REQUIRE(intact(crdma_slab_at(slab, ring + slot * SLOT), SIZE, seq + number));
-    }
-    free(source);
-    return NULL;
-}
-
-static void run_threads(void)
-{
-    pthread_t threads[3];
-
-    for (size_t i = 0; i < 3; ++i) {
-        REQUIRE(0 == pthread_create(&threads[i], NULL, thread_main, (void *)(uintptr_t)i));
-    }
-    for (size_t i = 0; i < 3; ++i) {
-        pthread_join(threads[i], NULL);
-    }
-    barrier();
+    run_threads(200);
 }
 
 START_TEST(threads)
 {
-    ck_assert(ranks_run(2, -1, run_threads));
+    ck_assert(ranks_run(2, -1, run_some_threads));
 }
 END_TEST
 
@@ -425,8 +273,8 @@ static void run_forked(void)
         fetch_exposed(&exposed);
         barrier();
         fill(crdma_slab_at(slab, ring), 65536, round);
-        REQUIRE(CRDMA_OK == verbs()->put_user_flagged(&peer, crdma_slab_at(slab, ring), &exposed, 0,
-                                                      65536, &round, flags, &tx));
+        REQUIRE(CRDMA_OK == tested->put_user_flagged(&peer, crdma_slab_at(slab, ring), &exposed, 0,
+                                                     65536, &round, flags, &tx));
         child = fork();
         if (0 == child) { /* its own copy, whatever arrives at the parent */
             char *more = malloc(BULK);
@@ -445,7 +293,7 @@ static void run_forked(void)
         REQUIRE(child == waitpid(child, &status, 0));
         REQUIRE(WIFEXITED(status) && 0 == WEXITSTATUS(status));
         barrier();
-        verbs()->conceal(handle);
+        tested->conceal(handle);
     }
     free(buffer);
 }
@@ -477,7 +325,7 @@ static Suite *verbs_suite(void)
 int main(void)
 {
     const char *puts = getenv("CRDMA_TEST_VERBS_PUTS");
-    const char *reason = ranks_prepare();
+    const char *reason = verbs_prepare();
     SRunner *runner;
     int failed;
 
@@ -485,7 +333,7 @@ int main(void)
         printf("skipped: %s\n", reason);
         return 77;
     }
-    hunt_puts = NULL != puts ? atol(puts) : hunt_puts;
+    hunt_puts = NULL != puts ? atol(puts) : 2000;
     runner = srunner_create(verbs_suite());
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);

@@ -11,118 +11,12 @@
 #include "tests/unit/ucp_pair.h"
 
 #include <dirent.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
-#include <time.h>
-
-struct pair_shared *pair_shared;
-crdma_slab_t *slab;
-crdma_addr_t ring, flags, acks, area;
-crdma_peer_t peer;
-int me;
 
 static int output = -1; /* what the ranks print, if that is kept */
 static char shm_directory[] = "/dev/shm/crdma-test-XXXXXX";
-
-double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-void poll_once(void)
-{
-    static __thread unsigned polls;
-
-    if (0 == crdma_ucp_transport()->progress() && 0 == ++polls % 64) {
-        sched_yield();
-    }
-}
-
-void barrier(void)
-{
-    int turn = __atomic_add_fetch(&pair_shared->turn[me], 1, __ATOMIC_SEQ_CST);
-
-    while (__atomic_load_n(&pair_shared->turn[1 - me], __ATOMIC_SEQ_CST) < turn) {
-        poll_once();
-    }
-}
-
-void finish(crdma_tx_t *tx)
-{
-    while (0 < __atomic_load_n(&tx->pending, __ATOMIC_ACQUIRE)) {
-        poll_once();
-    }
-    REQUIRE(CRDMA_OK == tx->status);
-}
-
-uint64_t read_word(crdma_addr_t addr)
-{
-    return __atomic_load_n((uint64_t *)crdma_slab_at(slab, addr), __ATOMIC_ACQUIRE);
-}
-
-void expose_to_peer(void *buffer, size_t size, void **handle)
-{
-    REQUIRE(CRDMA_OK == peer.transport->expose(buffer, size, crdma_slab_at(slab, area), handle));
-}
-
-void fetch_exposed(crdma_exposed_t *exposed)
-{
-    crdma_tx_t tx = {0};
-
-    REQUIRE(CRDMA_OK == peer.transport->get(&peer, exposed, area, sizeof(*exposed), &tx));
-    finish(&tx);
-}
-
-static int set_up(void)
-{
-    const size_t size = 64u << 20;
-    const void *card;
-    size_t length;
-
-    REQUIRE(CRDMA_OK == crdma_slab_create(size, &slab));
-    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, RING * SLOT, &ring, NULL));
-    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, 4096, &flags, NULL));
-    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, 4096, &acks, NULL));
-    REQUIRE(CRDMA_OK == crdma_slab_alloc(slab, 17u << 20, &area, NULL));
-    if (CRDMA_OK != crdma_ucp_open(slab)) {
-        return PAIR_SKIP;
-    }
-    REQUIRE(CRDMA_OK == crdma_ucp_open(slab));
-    REQUIRE(CRDMA_OK == crdma_ucp_card(&card, &length));
-    REQUIRE(PAIR_CARD_MAX >= length);
-    memcpy(pair_shared->card[me], card, length);
-    pair_shared->card_length[me] = (int)length;
-    barrier();
-    REQUIRE(CRDMA_ERR_PARAM == crdma_ucp_attach(&peer, card, 7));
-    REQUIRE(CRDMA_OK == crdma_ucp_attach(&peer, pair_shared->card[1 - me],
-                                         (size_t)pair_shared->card_length[1 - me]));
-    REQUIRE(crdma_ucp_alive(&peer));
-    return 0;
-}
-
-static void tear_down(void)
-{
-    double start;
-
-    if (NULL != peer.endpoint) { /* as when one communicator ends and the next begins */
-        crdma_ucp_detach(&peer);
-        REQUIRE(CRDMA_OK == crdma_ucp_attach(&peer, pair_shared->card[1 - me],
-                                             (size_t)pair_shared->card_length[1 - me]));
-        crdma_ucp_detach(&peer);
-    }
-    start = now();
-    crdma_ucp_close();
-    crdma_ucp_close();
-    REQUIRE(5 > now() - start);
-    crdma_slab_destroy(slab);
-}
 
 static void apply(const char *setting)
 {
@@ -145,28 +39,35 @@ static void apply(const char *setting)
     }
 }
 
-static void rank_main(int rank, const char *setting, crdma_ucp_order_t order, void (*run)(void))
-{
-    int rc;
+/* What pair_run hands to the ranks. */
+static const char *rank_setting;
+static crdma_ucp_order_t rank_order;
+static void (*rank_run)(void);
 
-    me = rank;
+static int rank_main(void)
+{
     if (0 <= output) {
         (void)dup2(output, STDOUT_FILENO);
         (void)dup2(output, STDERR_FILENO);
     }
-    crdma_ucp_force_order = order;
-    apply(setting);
-    rc = set_up();
-    if (0 == rc) {
-        if (0 == me) {
-            snprintf(pair_shared->transport, sizeof(pair_shared->transport), "%s",
-                     crdma_ucp_describe());
-        }
-        run();
-        tear_down();
+    crdma_ucp_force_order = rank_order;
+    apply(rank_setting);
+    if (!ranks_open(AREA)) {
+        return PAIR_SKIP;
     }
-    fflush(stdout);
-    _exit(rc);
+    if (0 == me) {
+        snprintf(ranks_shared->transport, sizeof(ranks_shared->transport), "%s",
+                 tested->describe());
+    }
+    rank_run();
+    if (NULL != peer.endpoint) { /* as when one communicator ends and the next begins */
+        tested->detach(&peer);
+        REQUIRE(CRDMA_OK == tested->attach(&peer, ranks_shared->card[1 - me],
+                                           (size_t)ranks_shared->card_length[1 - me]));
+    }
+    ranks_close(5);
+    crdma_slab_destroy(slab);
+    return 0;
 }
 
 /* What the two processes could leave behind: segments of POSIX shared memory, which UCX makes in a
@@ -218,46 +119,14 @@ static bool output_shows_abort(void)
 
 int pair_run(const char *setting, crdma_ucp_order_t order, bool killed, void (*run)(void))
 {
-    double limit = now() + PAIR_TIME_LIMIT;
-    pid_t ranks[2], running[2];
-    int result = 0;
+    pid_t ranks[2];
+    int result;
 
-    memset(pair_shared, 0, sizeof(*pair_shared));
+    rank_setting = setting;
+    rank_order = order;
+    rank_run = run;
     output = killed ? memfd_create("output", MFD_CLOEXEC) : -1;
-    for (int rank = 0; rank < 2; ++rank) {
-        ranks[rank] = fork();
-        if (0 == ranks[rank]) {
-            rank_main(rank, setting, order, run);
-        }
-        running[rank] = ranks[rank];
-    }
-    while (0 != running[0] || 0 != running[1]) {
-        int status, rc, which;
-        pid_t pid = waitpid(-1, &status, WNOHANG);
-
-        if (0 >= pid && limit > now()) {
-            usleep(1000);
-            continue;
-        }
-        if (0 < pid) {
-            which = pid == ranks[1];
-            running[which] = 0;
-            rc = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-            if (0 == rc || (killed && 1 == which && 128 + SIGKILL == rc)) {
-                continue;
-            }
-        } else {
-            fprintf(stderr, "no end after %d s\n", PAIR_TIME_LIMIT);
-            limit += PAIR_TIME_LIMIT;
-            rc = 1;
-        }
-        result = 0 != result ? result : rc; /* the first is the cause */
-        for (int rank = 0; rank < 2; ++rank) {
-            if (0 != running[rank]) {
-                kill(running[rank], SIGKILL); /* it would wait for the other */
-            }
-        }
-    }
+    result = ranks_fork(2, killed ? 1 : -1, PAIR_TIME_LIMIT, rank_main, ranks);
     if (0 < count_leftovers(ranks)) {
         fprintf(stderr, "something was left in /dev/shm or among the SysV segments\n");
         result = 1;
@@ -271,9 +140,8 @@ int pair_run(const char *setting, crdma_ucp_order_t order, bool killed, void (*r
 /* False: there is nothing to test. */
 bool pair_prepare(void)
 {
-    pair_shared =
-        mmap(NULL, sizeof(*pair_shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (MAP_FAILED == pair_shared || NULL == crdma_ucp_transport()) {
+    tested = crdma_ucp_transport();
+    if (!ranks_prepare() || NULL == tested) {
         fprintf(stderr, "skipped: built without UCX\n");
         return false;
     }

@@ -17,66 +17,14 @@
 
 #include "coll_rdma/base/params.h"
 #include "coll_rdma/transport/ucp.h"
+#include "tests/unit/put_scenarios.h"
 #include "tests/unit/verbs_ranks.h"
-
-enum { BULK = 1 << 20 /* bytes */ };
 
 /* ---- killed ------------------------------------------------------------------------------- */
 
-static void put_until_failure(const crdma_exposed_t *there)
+static void run_killed_busy(void)
 {
-    static const size_t sizes[] = {8, 216, 1024, 8200, 65536};
-    static uint64_t source[BULK / 8];
-    crdma_tx_t tx = {0};
-    crdma_status_t rc = CRDMA_OK;
-    const double limit = now() + 30;
-    double check = 0;
-    uint64_t seq = 0;
-
-    while (CRDMA_OK == rc) {
-        REQUIRE(now() < limit);
-        if (16 > __atomic_load_n(&tx.pending, __ATOMIC_ACQUIRE)) {
-            ++seq;
-            rc = 0 == seq % 8
-                     ? verbs()->put_user_flagged(&peer, source, there, 0, BULK, &seq, flags, &tx)
-                     : verbs()->put_flagged(&peer, source, ring, sizes[seq % 5], &seq, flags, &tx);
-        }
-        poll_once();
-        if (now() > check) {
-            (void)verbs()->alive(&peer);
-            check = now() + 0.2; /* s, as coll_rdma_check_interval */
-        }
-    }
-    REQUIRE(CRDMA_ERR_PEER == rc);
-    while (0 < __atomic_load_n(&tx.pending, __ATOMIC_ACQUIRE)) {
-        REQUIRE(now() < limit);
-        poll_once();
-    }
-    REQUIRE(CRDMA_ERR_PEER == tx.status || CRDMA_OK == tx.status);
-    REQUIRE(!verbs()->alive(&peer));
-}
-
-static void run_killed(void)
-{
-    static uint64_t target[BULK / 8];
-    crdma_exposed_t there;
-    void *handle;
-
-    if (1 == me) {
-        expose_to_peer(target, BULK, &handle);
-        barrier();
-        while (40 > read_word(flags)) {
-            poll_once();
-        }
-        kill(getpid(), SIGKILL);
-    }
-    barrier();
-    fetch_exposed(&there);
-    put_until_failure(&there);
-    verbs()->detach(&peer);
-    REQUIRE(CRDMA_ERR_PEER ==
-            verbs()->attach(&peer, ranks_shared->card[1], (size_t)ranks_shared->card_length[1]));
-    peer.endpoint = NULL;
+    run_killed(40, 30);
 }
 
 /* Nothing under way, or a connection that is just being asked for. */
@@ -87,18 +35,18 @@ static void run_killed_silently(void)
     crdma_tx_t tx = {0};
 
     if (0 == ranks_shared->note[1]) {
-        REQUIRE(CRDMA_OK == verbs()->put(&peer, &word, ring, 8, &tx));
+        REQUIRE(CRDMA_OK == tested->put(&peer, &word, ring, 8, &tx));
         finish(&tx);
         barrier();
     }
     if (1 == me) {
         kill(getpid(), SIGKILL);
     }
-    while (verbs()->alive(&peer)) {
+    while (tested->alive(&peer)) {
         REQUIRE(now() < limit);
         poll_once();
     }
-    REQUIRE(CRDMA_ERR_PEER == verbs()->put(&peer, &word, ring, 8, &tx));
+    REQUIRE(CRDMA_ERR_PEER == tested->put(&peer, &word, ring, 8, &tx));
     REQUIRE(0 == tx.pending);
 }
 
@@ -112,11 +60,11 @@ static void run_killed_early(void)
         usleep(200000); /* without progress: the other is not answered */
         kill(getpid(), SIGKILL);
     }
-    REQUIRE(CRDMA_OK == verbs()->put(&peer, &word, ring, 8, &tx));
+    REQUIRE(CRDMA_OK == tested->put(&peer, &word, ring, 8, &tx));
     while (0 < __atomic_load_n(&tx.pending, __ATOMIC_ACQUIRE)) {
         REQUIRE(now() < limit);
         poll_once();
-        (void)verbs()->alive(&peer);
+        (void)tested->alive(&peer);
     }
     REQUIRE(CRDMA_ERR_PEER == tx.status);
 }
@@ -124,7 +72,7 @@ static void run_killed_early(void)
 START_TEST(killed)
 {
     ck_assert(ranks_run(2, 1,
-                        0 == _i   ? run_killed
+                        0 == _i   ? run_killed_busy
                         : 1 == _i ? run_killed_silently
                                   : run_killed_early));
 }
@@ -140,7 +88,7 @@ static void run_leaving(void)
     static crdma_tx_t tx; /* still pending when this function returns */
     uint64_t word = 1;
 
-    REQUIRE(CRDMA_OK == verbs()->put(&peer, &word, acks, 8, &tx));
+    REQUIRE(CRDMA_OK == tested->put(&peer, &word, acks, 8, &tx));
     finish(&tx);
     while (1 != read_word(acks)) {
         poll_once();
@@ -149,9 +97,9 @@ static void run_leaving(void)
     if (0 == me) {
         for (uint64_t seq = 1; seq <= MANY; ++seq) {
             fill(source[seq - 1], 8192, seq);
-            REQUIRE(CRDMA_OK == verbs()->put_flagged(&peer, source[seq - 1],
-                                                     ring + (seq % RING) * SLOT,
-                                                     0 == seq % 2 ? 8192 : 64, &seq, flags, &tx));
+            REQUIRE(CRDMA_OK == tested->put_flagged(&peer, source[seq - 1],
+                                                    ring + (seq % RING) * SLOT,
+                                                    0 == seq % 2 ? 8192 : 64, &seq, flags, &tx));
         }
         return;
     }
@@ -162,7 +110,7 @@ static void run_leaving(void)
     REQUIRE(intact(crdma_slab_at(slab, ring + (MANY % RING) * SLOT), 8192, MANY));
     usleep(300000);
     for (word = 0; word < 100; ++word) { /* towards a process that has closed or ended */
-        if (CRDMA_OK != verbs()->put_flagged(&peer, source[0], ring, 4096, &word, flags, &tx)) {
+        if (CRDMA_OK != tested->put_flagged(&peer, source[0], ring, 4096, &word, flags, &tx)) {
             break;
         }
     }
@@ -200,8 +148,8 @@ static crdma_status_t open_alone(const char *device, long locked, char *text, si
             }
         }
         REQUIRE(CRDMA_OK == crdma_slab_create(SLAB, &slab));
-        rc = verbs()->open(slab);
-        verbs()->close();
+        rc = tested->open(slab);
+        tested->close();
         crdma_ucp_close();
         crdma_slab_destroy(slab);
         _exit(-(int)rc);
