@@ -89,6 +89,9 @@ static int level_of(const walk_t *w, int32_t edge)
 {
     const crdma_model_edge_t *e = &w->job->edges[edge];
 
+    if (1 >= w->job->what.per_node) {
+        return CRDMA_MODEL_BETWEEN;
+    }
     return crdma_model_node(&w->job->what, e->from) == crdma_model_node(&w->job->what, e->to)
                ? CRDMA_MODEL_INSIDE
                : CRDMA_MODEL_BETWEEN;
@@ -209,6 +212,24 @@ static int by_arrival(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Stable, and by insertion where there are few: they mostly are in order already. */
+static void sort_by_arrival(const flight_t **f, int n)
+{
+    if (n > 32) {
+        qsort(f, (size_t) n, sizeof(f[0]), by_arrival);
+        return;
+    }
+    for (int i = 1; i < n; ++i) {
+        const flight_t *mine = f[i];
+        int at = i;
+
+        for (; 0 < at && f[at - 1]->last > mine->last; --at) {
+            f[at] = f[at - 1];
+        }
+        f[at] = mine;
+    }
+}
+
 /* All messages of a RECV or REDUCE are there: invariant 3. */
 static crdma_status_t receive_all(walk_t *w, int rank, const crdma_step_t *step, int64_t seg)
 {
@@ -244,7 +265,7 @@ static crdma_status_t receive_all(walk_t *w, int rank, const crdma_step_t *step,
         f->sent = (double) i; /* which peer, from now on */
     }
     if (!w->call->send_receive) {
-        qsort(w->taken, (size_t) n, sizeof(w->taken[0]), by_arrival); /* sends are matched in order */
+        sort_by_arrival(w->taken, n); /* matched messages are taken in the order of the step */
     }
     for (int k = 0; k < n; ++k) {
         const flight_t *f = w->taken[k];
@@ -300,11 +321,15 @@ static crdma_status_t advance(walk_t *w, int rank, bool *more)
     const crdma_model_rank_t *r = &w->job->ranks[rank];
     place_t *p = &w->places[rank];
 
+    /* Phases stand in the list in the order of their skews, so one segment takes the list once. */
+    const bool single = 1 == w->cut.nseg;
+    const int64_t turns = single ? 1 : w->cut.nseg + r->lag;
+
     *more = true;
-    for (; p->turn < w->cut.nseg + r->lag; ++p->turn, p->step = 0) {
+    for (; p->turn < turns; ++p->turn, p->step = 0) {
         for (; p->step < r->nsteps; ++p->step, p->peer = 0) {
             const crdma_step_t *step = &w->job->steps[r->step + p->step];
-            const int64_t seg = p->turn - r->skew[step->phase];
+            const int64_t seg = single ? 0 : p->turn - r->skew[step->phase];
             crdma_status_t status = CRDMA_OK;
 
             if (0 > seg || seg >= w->cut.nseg) {
