@@ -226,9 +226,23 @@ static void complete(const struct model_query *q, struct model_rows *rows, int f
 }
 
 /* Among many ranks the walker prices only what is near the best by the formulas for some size; 1, 3
- * and 7 where there is none. */
+ * and 7 where there is none. Reduce-scatter and allgather of less than a cache line per rank have no
+ * formula, but are rounds of messages as small as those of two exchanges. */
 enum { MANY_RANKS = 4096 };
 #define NEAR 1.25
+
+static bool estimate(const struct model_query *q, crdma_model_case_t what,
+                     const crdma_model_call_t *call, double *ns)
+{
+    bool exact;
+
+    if (CRDMA_OK == crdma_model_formula(&what, &q->machine, call, ns, &exact)) {
+        return true;
+    }
+    what.alg = CRDMA_ALG_EXCHANGE;
+    return CRDMA_ALLREDUCE == what.coll && call->bytes < 64 * (size_t) what.size
+           && CRDMA_OK == crdma_model_formula(&what, &q->machine, call, ns, &exact);
+}
 
 static bool is_promising(const struct model_query *q, int ranks, crdma_alg_t alg, const int *degree,
                          int n, int mine)
@@ -240,9 +254,8 @@ static bool is_promising(const struct model_query *q, int ranks, crdma_alg_t alg
         for (int i = 0; i < n; ++i) {
             const crdma_model_case_t what = model_case(q, ranks, alg, degree[i]);
             double ns;
-            bool exact;
 
-            if (CRDMA_OK != crdma_model_formula(&what, &q->machine, &call, &ns, &exact)) {
+            if (!estimate(q, what, &call, &ns)) {
                 return 1 == degree[mine] || 3 == degree[mine] || 7 == degree[mine];
             }
             least = ns < least ? ns : least;
