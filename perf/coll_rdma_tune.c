@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 #include "perf/timing.h"
+#include "perf/tune_curve.h"
+#include "perf/tune_load.h"
 #include "perf/tune_measure.h"
 #include "perf/tune_rules.h"
 #include "perf/tune_verify.h"
@@ -113,9 +115,10 @@ static void sleep_until_all(void)
     }
 }
 
-/* The first two ranks of `all`, from the point of view of everybody; rank 0 is one of them. */
-static void measure_level(MPI_Comm all, double seconds, struct tune_report *report, double from,
-                          double to)
+/* The first two ranks of `all`, from the point of view of everybody; rank 0 is one of them. curve: NULL
+ * between nodes. */
+static void measure_level(MPI_Comm all, double seconds, struct tune_report *report,
+                          struct tune_curve *curve, double from, double to)
 {
     int rank = 2;
     MPI_Comm pair;
@@ -124,6 +127,10 @@ static void measure_level(MPI_Comm all, double seconds, struct tune_report *repo
         MPI_Comm_rank(all, &rank);
         MPI_Comm_split(all, rank < 2 ? 0 : MPI_UNDEFINED, rank, &pair);
         if (rank < 2) {
+            if (NULL != curve) {
+                tune_measure_curve(pair, seconds / 2, tune_measure_reduction(), curve);
+                seconds /= 2;
+            }
             tune_measure_pair(pair, seconds, report, progress, from, to);
             MPI_Comm_free(&pair);
         }
@@ -132,7 +139,8 @@ static void measure_level(MPI_Comm all, double seconds, struct tune_report *repo
 }
 
 static void measure(const struct job *j, double seconds, crdma_model_machine_t *m,
-                    struct tune_report *inside, struct tune_report *between)
+                    struct tune_report *inside, struct tune_curve *curve,
+                    struct tune_report *between)
 {
     const bool both = 1 < j->per_node && 1 < j->nodes;
     const double half = both ? 0.45 : 0.9;
@@ -150,12 +158,13 @@ static void measure(const struct job *j, double seconds, crdma_model_machine_t *
 
         stage = "inside a node";
         MPI_Allreduce(&world_rank, &lowest, 1, MPI_INT, MPI_MIN, j->node);
-        measure_level(0 == lowest ? first : MPI_COMM_NULL, half * seconds, inside, 0, half);
+        measure_level(0 == lowest ? first : MPI_COMM_NULL, half * seconds, inside, curve, 0,
+                      half);
     }
     MPI_Comm_free(&first);
     if (1 < j->nodes) {
         stage = "between nodes";
-        measure_level(j->leaders, half * seconds, between, both ? half : 0, 0.9);
+        measure_level(j->leaders, half * seconds, between, NULL, both ? half : 0, 0.9);
         stage = "one more peer";
         if (3 < j->nodes && MPI_COMM_NULL != j->leaders) {
             tune_measure_port(j->leaders, 0.1 * seconds, between);
@@ -256,6 +265,50 @@ static int write_file(const char *name, const struct job *j, const crdma_model_m
     return 0;
 }
 
+/* Where one rank of each host shares processors with the others: what they cost each other. */
+static void measure_load(const struct job *j, crdma_model_machine_t *m)
+{
+    struct tune_point points[TUNE_LOAD_POINTS];
+    int shared = 0 < m->processors, n;
+
+    MPI_Bcast(&shared, 1, MPI_INT, 0, MPI_COMM_WORLD);
+    if (!shared || 4 > j->nodes || j->nodes != j->ranks) {
+        return;
+    }
+    n = tune_load_list(j->ranks, points);
+    tune_time(points, n, j->one_machine, false);
+    if (0 == j->rank) {
+        tune_load_fit(points, n, j->ranks, m);
+        printf("# all ranks at once, us\n");
+        for (int i = 0; i < n; ++i) {
+            printf("#   %-9s %-9s K %-3d %6zu B %10.1f\n", crdma_coll_name(points[i].coll),
+                   crdma_alg_name(points[i].alg), points[i].degree, points[i].bytes,
+                   points[i].measured_us);
+        }
+    }
+}
+
+static void print_fitted(const crdma_model_machine_t *m, const struct tune_curve *curve)
+{
+    const crdma_model_level_t *l = &m->level[CRDMA_MODEL_BETWEEN];
+
+    if (curve->known) {
+        printf("#   one way inside, ns: LL %.1f;", curve->ll);
+        for (int i = 0; i < CRDMA_MODEL_KNOTS; ++i) {
+            printf(" %.0f B %.1f", crdma_model_knot[i], curve->way[i]);
+        }
+        printf("; call %.1f, crossing +%.1f %%, spread %.1f %%\n", curve->call,
+               100 * curve->cross, 100 * curve->spread);
+    }
+    if (0 < l->work) {
+        printf("#   under load, us: call %.1f, sender %.1f, receiver %.1f, network %.1f; spread "
+               "%.1f %%\n",
+               1e-3 * m->call, 1e-3 * l->overhead, 1e-3 * l->notify, 1e-3 * l->work,
+               100 * l->spread);
+    }
+    fflush(stdout);
+}
+
 static void verify(const struct job *j, const crdma_model_machine_t *m, const char *list)
 {
     struct tune_point *points = calloc(POINTS_MAX, sizeof(*points));
@@ -277,7 +330,11 @@ static void verify(const struct job *j, const crdma_model_machine_t *m, const ch
     n = tune_verify(m, 1 < j->nodes ? j->per_node : j->ranks, j->one_machine, bytes, n, points,
                     POINTS_MAX);
     if (0 == j->rank) {
-        tune_verify_print(points, n);
+        const bool nodes = 1 < j->nodes;
+
+        tune_verify_print(points, n,
+                          m->level[nodes ? CRDMA_MODEL_BETWEEN : CRDMA_MODEL_INSIDE].spread,
+                          0 < m->processors);
     }
     free(points);
 }
@@ -285,6 +342,7 @@ static void verify(const struct job *j, const crdma_model_machine_t *m, const ch
 static int run(const struct job *j, int argc, char **argv)
 {
     static struct tune_report inside, between;
+    static struct tune_curve curve;
     crdma_model_machine_t m = *crdma_model_machine_find("infiniband");
     const char *output = "coll_rdma.rules", *sizes = "4,64,256,1024,4096";
     double seconds = 20;
@@ -332,7 +390,7 @@ static int run(const struct job *j, int argc, char **argv)
     snprintf(m.name, sizeof(m.name), "tuned");
     m.ll_max = read_cvar_int("coll_rdma_ll_max", 16);
     m.block_size = read_cvar_int("coll_rdma_block_size", 8192);
-    measure(j, seconds, &m, &inside, &between);
+    measure(j, seconds, &m, &inside, &curve, &between);
     (void) tune_set("bcast_algorithm", CRDMA_ALG_AUTO);
     (void) tune_set("bcast_degree", 0);
     (void) tune_set("allreduce_algorithm", CRDMA_ALG_AUTO);
@@ -345,8 +403,13 @@ static int run(const struct job *j, int argc, char **argv)
             tune_level(&between, true, &m.level[CRDMA_MODEL_BETWEEN]);
             m.call = between.entry;
         }
+        tune_apply_curve(&curve, !between.known, &m);
         comment_report(stdout, "inside a node", &inside);
         comment_report(stdout, "between nodes", &between);
+    }
+    measure_load(j, &m);
+    if (0 == j->rank) {
+        print_fitted(&m, &curve);
         status = write_file(output, j, &m, &inside, &between, most);
     }
     sleep_until_all();

@@ -172,6 +172,13 @@ static crdma_status_t bind_peers(crdma_model_job_t *job)
     if (NULL != first && NULL != dst) {
         status = number_edges(job, first, dst);
     }
+    if (CRDMA_OK == status && 1 < job->what.per_node) {
+        job->back = malloc((size_t) (job->nedges + 1) * sizeof(*job->back));
+        status = NULL != job->back ? CRDMA_OK : CRDMA_ERR_NOMEM;
+    }
+    for (int64_t e = 0; CRDMA_OK == status && NULL != job->back && e < job->nedges; ++e) {
+        job->back[e] = edge_of(first, dst, job->edges[e].to, job->edges[e].from);
+    }
     for (int r = 0; CRDMA_OK == status && r < job->what.size; ++r) {
         const crdma_model_rank_t *rank = &job->ranks[r];
 
@@ -248,6 +255,7 @@ void crdma_model_job_free(crdma_model_job_t *job)
         free(job->peer_base);
         free(job->peers);
         free(job->edges);
+        free(job->back);
         free(job);
     }
 }

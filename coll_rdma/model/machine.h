@@ -16,6 +16,10 @@
 
 enum { CRDMA_MODEL_INSIDE = 0, CRDMA_MODEL_BETWEEN, CRDMA_MODEL_NLEVELS };
 
+/* Bytes of the messages whose way is known where a line does not describe it (way[]). */
+enum { CRDMA_MODEL_KNOTS = 8 };
+extern const double crdma_model_knot[CRDMA_MODEL_KNOTS];
+
 /* All double, so that one table reads, writes and documents them. */
 typedef struct crdma_model_level {
     double latency;   /* ns, from the handing over of a put to its first byte's arrival */
@@ -33,6 +37,13 @@ typedef struct crdma_model_level {
     double sr_copy_out; /* send-receive, ns per byte: user buffer to eager buffer */
     double sr_copy_in;  /* ns per byte, eager buffer to user buffer */
     double sr_eager_max; /* send-receive: largest message without a rendezvous */
+    double ll;           /* ns one way of an LL message, all parts together; 0: as the line says */
+    double way[CRDMA_MODEL_KNOTS]; /* the same of a piece of so many bytes through a block */
+    double cross;  /* share of its way that a message inside a node takes longer, if one in the other
+                      direction crosses it: both ranks write lines that the other polls */
+    double work;   /* ns of the shared processors per message, of those who carry it (an emulated
+                      network); worst case only */
+    double spread; /* share by which repeated measurements differ from the model or each other */
 } crdma_model_level_t;
 
 typedef struct crdma_model_machine {

@@ -7,8 +7,9 @@
  *
  * Host overlap, as the paper draws it for the receiver of k messages:
  *   best    the reduction of a message overlaps with the arrival of the next: one is left at the end
- *   worst   all k reductions wait for the last arrival, and ranks that share processors
- *           (machine->processors) work one after another
+ *   worst   all k reductions wait for the last arrival, ranks that share processors
+ *           (machine->processors) work one after another, each on the one that is free first, and
+ *           messages that cross inside a node disturb each other
  * The engine waits for all operands of a step and combines them in one pass, which is the worst
  * case; notifications, checks and, with segments, earlier reductions overlap: between the two.
  */
