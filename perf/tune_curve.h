@@ -6,32 +6,22 @@
  *
  *   broadcast to and fro     B = way + call
  *   allreduce by a tree      T = 2 way + call + reduction: one rank's call overlaps with the other's way
- *   allreduce by exchange    X = way (1 + cross) + call + reduction: the messages meet
+ *   allreduce by exchange    X <= way (1 + cross) + call + reduction: the messages meet
  *
- * so call = 2 B - T + reduction, way = B - call, and cross is what is left of X.
+ * so call = 2 B - T + reduction, way = B - call, and cross is what X needs at most.
  */
 #ifndef PERF_TUNE_CURVE_H
 #define PERF_TUNE_CURVE_H
 
-#include <mpi.h>
-#include <stdbool.h>
+#include "perf/tune_verify.h"
 
-#include "coll_rdma/model/machine.h"
+enum { TUNE_CURVE_POINTS = 3 * (CRDMA_MODEL_KNOTS + 1) };
 
-struct tune_curve {
-    bool known;
-    double ll;                     /* ns one way, LL */
-    double way[CRDMA_MODEL_KNOTS]; /* ns one way, of crdma_model_knot[] bytes */
-    double call;                   /* ns */
-    double cross;                  /* share of the way */
-    double spread;                 /* nine of ten rounds of measuring differ by less, as a share */
-};
+/* What to time on two ranks of one host; returns how many. */
+int tune_curve_list(struct tune_point *points);
 
-/* On both ranks of `pair`, on one host; the results are rank 0's. reduce: ns per byte. Changes algorithm
- * and degree of broadcast and allreduce. */
-void tune_measure_curve(MPI_Comm pair, double seconds, double reduce, struct tune_curve *curve);
-
-/* Into the level inside a node, and call where `alone` (no level between nodes was measured). */
-void tune_apply_curve(const struct tune_curve *curve, bool alone, crdma_model_machine_t *machine);
+/* From measured points to the level inside a node, and to call where `alone` (no level between nodes has
+ * been measured). spread: how far the farthest of the points is outside of its band. */
+void tune_curve_fit(const struct tune_point *points, bool alone, crdma_model_machine_t *machine);
 
 #endif

@@ -9,7 +9,7 @@
 /* Sizes that are fitted: an LL message, and a block that is not short beside its header. */
 static const size_t sizes[] = {8, 2048};
 
-enum { NFITTED = 4, NSIZES = 2 };
+enum { NFITTED = 5, NSIZES = 2 };
 
 int tune_load_list(int ranks, struct tune_point *points)
 {
@@ -37,7 +37,8 @@ int tune_load_list(int ranks, struct tune_point *points)
 static double *parameter(crdma_model_machine_t *m, int i)
 {
     crdma_model_level_t *l = &m->level[CRDMA_MODEL_BETWEEN];
-    double *const all[NFITTED] = {&m->call, &l->overhead, &l->notify, &l->work};
+    double *const all[NFITTED] = {&m->call, &l->overhead, &l->notify, &l->work,
+                                   &l->work_byte};
 
     return all[i];
 }
@@ -114,7 +115,9 @@ void tune_load_fit(const struct tune_point *points, int n, int ranks, crdma_mode
     for (int p = 0; p < NFITTED; ++p) {
         double *value = parameter(m, p);
 
-        *value = *value < 1000 ? 1000 : *value; /* a factor changes nothing about 0 */
+        const double least = NFITTED - 1 == p ? 0.1 : 1000; /* a factor changes nothing about 0 */
+
+        *value = *value < least ? least : *value;
     }
     search(&f, m);
     (void) misfit(&f, m, each);

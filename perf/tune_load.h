@@ -4,8 +4,8 @@
  * carries the messages takes processor time too.
  *
  * A few schedules are timed on all ranks, and the parameters that the load changes (call, overhead, notify,
- * work) are chosen so that the walker's worst case comes nearest to them: the sum of the
- * absolute logarithms of (model / measured) is least. Seven schedules of two sizes for four
+ * work, work_byte) are chosen so that the walker's worst case comes nearest to them: the sum of the
+ * absolute logarithms of (model / measured) is least. Seven schedules of two sizes for five
  * parameters; other sizes and degrees are then predicted.
  */
 #ifndef PERF_TUNE_LOAD_H

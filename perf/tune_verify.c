@@ -13,7 +13,8 @@
 #include "coll_rdma/base/params.h"
 #include "perf/timing.h"
 
-enum { ROUNDS = 6, SAMPLES = 3, BATCH = 200, BYTES_MAX = 1 << 20 };
+/* On one host a sample is so short that rounds can be many. */
+enum { ROUNDS = 6, SAMPLES = 3, HOST_ROUNDS = 48, HOST_SAMPLES = 1, BATCH = 200, BYTES_MAX = 1 << 20 };
 
 bool tune_set(const char *name, int value)
 {
@@ -32,6 +33,7 @@ bool tune_set(const char *name, int value)
 }
 
 struct sampler {
+    MPI_Comm comm;
     char *in, *out;
     bool one_clock, one_host;
     int rank, ranks;
@@ -40,9 +42,9 @@ struct sampler {
 static void call(const struct sampler *s, crdma_coll_t coll, int bytes, int root)
 {
     if (CRDMA_BCAST == coll) {
-        MPI_Bcast(s->out, bytes / 4, MPI_INT, root, MPI_COMM_WORLD);
+        MPI_Bcast(s->out, bytes / 4, MPI_INT, root, s->comm);
     } else {
-        MPI_Allreduce(s->in, s->out, bytes / 4, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+        MPI_Allreduce(s->in, s->out, bytes / 4, MPI_INT, MPI_SUM, s->comm);
     }
 }
 
@@ -54,26 +56,26 @@ static double sample(const struct sampler *s, crdma_coll_t coll, int bytes, doub
     int late = 0, any;
 
     if (s->one_host) {
-        MPI_Barrier(MPI_COMM_WORLD);
+        MPI_Barrier(s->comm);
         start = perf_now();
         for (int i = 0; i < BATCH; ++i) {
             call(s, coll, bytes, i % s->ranks);
         }
         took = 1e-3 * (double) (perf_now() - start) / BATCH;
-        MPI_Allreduce(&took, &worst, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
+        MPI_Allreduce(&took, &worst, 1, MPI_DOUBLE, MPI_MAX, s->comm);
         return worst;
     }
     if (s->one_clock) {
-        MPI_Bcast(&start, sizeof(start), MPI_BYTE, 0, MPI_COMM_WORLD);
+        MPI_Bcast(&start, sizeof(start), MPI_BYTE, 0, s->comm);
         late = !perf_wait_until(start, true);
     } else {
-        MPI_Barrier(MPI_COMM_WORLD);
+        MPI_Barrier(s->comm);
         start = perf_now();
     }
     call(s, coll, bytes, 0);
     took = 1e-3 * (double) (perf_now() - start);
-    MPI_Allreduce(&took, &worst, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
-    MPI_Allreduce(&late, &any, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
+    MPI_Allreduce(&took, &worst, 1, MPI_DOUBLE, MPI_MAX, s->comm);
+    MPI_Allreduce(&late, &any, 1, MPI_INT, MPI_MAX, s->comm);
     return any ? -1 : worst;
 }
 
@@ -85,18 +87,19 @@ static double find_ahead(const struct sampler *s, crdma_coll_t coll, int bytes)
 
     (void) sample(s, coll, bytes, 0); /* connects and warms up, too */
     ahead = 2e-3 * (double) (perf_now() - begin) + 200;
-    MPI_Bcast(&ahead, 1, MPI_DOUBLE, 0, MPI_COMM_WORLD);
+    MPI_Bcast(&ahead, 1, MPI_DOUBLE, 0, s->comm);
     return ahead;
 }
 
 /* One round of a point, us; < 0: every agreed instant was missed. */
 static double measure(const struct sampler *s, crdma_coll_t coll, int bytes, double ahead)
 {
+    const int samples = s->one_host ? HOST_SAMPLES : SAMPLES;
     double times[SAMPLES];
     int n = 0;
 
     (void) sample(s, coll, bytes, ahead);
-    for (int tries = 0; n < SAMPLES && tries < 4 * SAMPLES; ++tries) {
+    for (int tries = 0; n < samples && tries < 4 * samples; ++tries) {
         times[n] = sample(s, coll, bytes, ahead);
         if (0 <= times[n]) {
             ++n;
@@ -127,39 +130,41 @@ static void set_nothing(void)
     (void) tune_set("allreduce_degree", 0);
 }
 
-void tune_time(struct tune_point *points, int n, bool one_clock, bool one_host)
+void tune_time(MPI_Comm comm, struct tune_point *points, int n, bool one_clock, bool one_host)
 {
-    struct sampler s = {calloc(1, BYTES_MAX), calloc(1, BYTES_MAX), one_clock, one_host, 0, 0};
-    double *rounds = malloc((size_t) n * ROUNDS * sizeof(*rounds)), *ahead = calloc((size_t) n, sizeof(*ahead));
+    struct sampler s = {comm, calloc(1, BYTES_MAX), calloc(1, BYTES_MAX), one_clock, one_host, 0, 0};
+    const int rounds = one_host ? HOST_ROUNDS : ROUNDS;
+    double *times = malloc((size_t) (n * rounds) * sizeof(*times));
+    double *ahead = calloc((size_t) n, sizeof(*ahead));
 
-    MPI_Comm_rank(MPI_COMM_WORLD, &s.rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &s.ranks);
-    if (NULL == s.in || NULL == s.out || NULL == rounds || NULL == ahead) {
+    MPI_Comm_rank(comm, &s.rank);
+    MPI_Comm_size(comm, &s.ranks);
+    if (NULL == s.in || NULL == s.out || NULL == times || NULL == ahead) {
         MPI_Abort(MPI_COMM_WORLD, 1);
     }
     (void) tune_set("two_level", CRDMA_LEVELS_OFF);
-    for (int r = 0; r < ROUNDS; ++r) {
+    for (int r = 0; r < rounds; ++r) {
         for (int i = 0; i < n; ++i) {
-            MPI_Barrier(MPI_COMM_WORLD);
+            MPI_Barrier(comm);
             set_schedule(&points[i]);
-            if (0 == r) {
-                ahead[i] = find_ahead(&s, points[i].coll, (int) points[i].bytes);
-            } else if (1 == r) { /* connected now */
+            if (2 > r) { /* in the first round it connects */
                 ahead[i] = find_ahead(&s, points[i].coll, (int) points[i].bytes);
             }
-            rounds[i * ROUNDS + r] = measure(&s, points[i].coll, (int) points[i].bytes, ahead[i]);
-            MPI_Barrier(MPI_COMM_WORLD);
+            times[i * rounds + r] = measure(&s, points[i].coll, (int) points[i].bytes, ahead[i]);
+            MPI_Barrier(comm);
             set_nothing();
         }
     }
     for (int i = 0; i < n; ++i) {
-        perf_sort(rounds + i * ROUNDS, ROUNDS);
-        points[i].measured_us = perf_quantile(rounds + i * ROUNDS, ROUNDS, 0.25);
+        double *mine = times + i * rounds;
+
+        perf_sort(mine, (size_t) rounds);
+        points[i].measured_us = perf_quantile(mine, (size_t) rounds, 0.25);
     }
     (void) tune_set("two_level", CRDMA_LEVELS_AUTO);
     free(s.in);
     free(s.out);
-    free(rounds);
+    free(times);
     free(ahead);
 }
 
@@ -179,8 +184,16 @@ static void predict(const crdma_model_machine_t *machine, int ranks, int per_nod
     p->worst_us = 1e-3 * ns;
 }
 
-int tune_verify(const crdma_model_machine_t *machine, int per_node, bool one_clock,
-                const size_t *bytes, int nbytes, struct tune_point *points, int room)
+void tune_predict(const crdma_model_machine_t *machine, int ranks, int per_node,
+                  struct tune_point *points, int n)
+{
+    for (int i = 0; i < n; ++i) {
+        predict(machine, ranks, per_node, &points[i]);
+    }
+}
+
+int tune_verify_list(int ranks, const size_t *bytes, int nbytes, struct tune_point *points,
+                     int room)
 {
     static const struct {
         crdma_coll_t coll;
@@ -188,10 +201,9 @@ int tune_verify(const crdma_model_machine_t *machine, int per_node, bool one_clo
     } families[] = {{CRDMA_BCAST, CRDMA_ALG_TREE},
                     {CRDMA_ALLREDUCE, CRDMA_ALG_TREE},
                     {CRDMA_ALLREDUCE, CRDMA_ALG_EXCHANGE}};
-    int degree[64], n = 0, ndegrees, ranks;
+    int degree[64], n = 0;
+    const int ndegrees = crdma_model_degrees(ranks, degree, 64);
 
-    MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-    ndegrees = crdma_model_degrees(ranks, degree, 64);
     for (int f = 0; f < 3; ++f) {
         for (int k = 0; k < ndegrees; ++k) {
             for (int b = 0; b < nbytes && n < room; ++b) {
@@ -202,10 +214,6 @@ int tune_verify(const crdma_model_machine_t *machine, int per_node, bool one_clo
             }
         }
     }
-    tune_time(points, n, one_clock, 1 < per_node && per_node >= ranks);
-    for (int i = 0; i < n; ++i) {
-        predict(machine, ranks, per_node, &points[i]);
-    }
     return n;
 }
 
@@ -214,7 +222,7 @@ static double expected(const struct tune_point *p, bool shared)
     return shared ? p->worst_us : (p->best_us + p->worst_us) / 2;
 }
 
-static void print_errors(const struct tune_point *points, int n, double spread, bool shared)
+static void print_errors(const struct tune_point *points, int n, double spread)
 {
     double error[1024];
     int count = 0, within[2] = {0}, wide[2] = {0}, all[2] = {0};
@@ -224,7 +232,7 @@ static void print_errors(const struct tune_point *points, int n, double spread, 
         const int kind = CRDMA_ALG_EXCHANGE == p->alg;
 
         if (CRDMA_BCAST == p->coll) {
-            const double e = 100 * (expected(p, shared) / p->measured_us - 1);
+            const double e = 100 * (p->worst_us / p->measured_us - 1);
 
             error[count++] = 0 > e ? -e : e;
             continue;
@@ -289,5 +297,5 @@ void tune_verify_print(const struct tune_point *points, int n, double spread, bo
         }
     }
     printf("# within 5 %% of the best: %d of %d\n", good, groups);
-    print_errors(points, n, spread, shared);
+    print_errors(points, n, spread);
 }

@@ -4,7 +4,8 @@
  *
  *   LL, slot      pieces of at most a block. The sender's processor: overhead and copy into the
  *                 block, per piece; the port: gap or bytes; the receiver's: notification per
- *                 piece, and the copy out of the block unless a reduction reads it in place.
+ *                 piece, and the copy out of the block unless a reduction reads it in place
+ *                 and a port has brought it there.
  *                 Where the way was measured size by size (ll, way[]), these parts are stretched to it.
  *   rendezvous    between nodes the receiver's grant comes first (one latency more), then one
  *                 put without copies; inside a node one copy by the kernel.

@@ -42,6 +42,7 @@ const double crdma_model_knot[CRDMA_MODEL_KNOTS] = {32, 96, 192, 384, 768, 1536,
         {prefix ".way_4032", "ns", OF(level[i].way[7])},                                          \
         {prefix ".cross", "", OF(level[i].cross)},                                                \
         {prefix ".work", "ns", OF(level[i].work)},                                                \
+        {prefix ".work_byte", "ns/B", OF(level[i].work_byte)},                                    \
         {prefix ".spread", "", OF(level[i].spread)}
 
 static const field_t fields[] = {

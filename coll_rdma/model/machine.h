@@ -43,13 +43,14 @@ typedef struct crdma_model_level {
                       direction crosses it: both ranks write lines that the other polls */
     double work;   /* ns of the shared processors per message, of those who carry it (an emulated
                       network); worst case only */
-    double spread; /* share by which repeated measurements differ from the model or each other */
+    double work_byte; /* ns per byte, the same */
+    double spread; /* share by which points that the parameters were found from lie beside the model */
 } crdma_model_level_t;
 
 typedef struct crdma_model_machine {
     char name[40];
     crdma_model_level_t level[CRDMA_MODEL_NLEVELS];
-    double call;       /* ns of every rank per collective */
+    double call;       /* ns of every rank per collective; worst case only */
     double reduce;     /* ns per byte of one operand, combined with what is there already */
     double ll_max;     /* bytes of payload of an LL message */
     double block_size; /* bytes of payload of a block */

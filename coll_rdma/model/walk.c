@@ -116,7 +116,8 @@ static void transfer(walk_t *w, int32_t edge, int level, const crdma_model_messa
         return;
     }
     if (0 < w->processors && 0 < w->machine->level[level].work) {
-        const double carried = w->machine->level[level].work * m->pieces;
+        const double carried = w->machine->level[level].work * m->pieces
+                               + w->machine->level[level].work_byte * (double) m->bytes;
 
         start = work(w, now, carried);
         handed += start - now;
@@ -303,7 +304,9 @@ static crdma_status_t receive_all(walk_t *w, int rank, const crdma_step_t *step,
         const int i = (int) f->sent;
         const int level = level_of(w, peers[i]);
         const size_t bytes = crdma_cut_length(&w->cut, seg, step->dst_block + i * step->stride, step->nblocks);
-        const bool in_place = reduces && !w->call->send_receive;
+        /* Inside a node the reader fetches the lines, whether it copies or combines them. */
+        const bool in_place =
+            reduces && !w->call->send_receive && 0 < w->machine->level[level].byte;
 
         m[level] = *cost_of(w, level, bytes);
         const double all = m[level].notify_all + (in_place ? 0 : m[level].copy_all);
@@ -471,7 +474,8 @@ static crdma_status_t prepare(walk_t *w)
             .head = -1, .tail = -1, .waiter = -1, .sent = -INFINITY};
     }
     for (int r = 0; r < job->what.size; ++r) {
-        w->places[r].now = work(w, 0, w->machine->call);
+        w->places[r].now =
+            CRDMA_MODEL_WORST == w->call->overlap ? work(w, 0, w->machine->call) : 0;
         crdma_heap_push(&w->heap, w->places[r].now, r);
     }
     return CRDMA_OK;
