@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 #include "perf/timing.h"
+#include "perf/tune_curve.h"
+#include "perf/tune_load.h"
 #include "perf/tune_measure.h"
 #include "perf/tune_rules.h"
 #include "perf/tune_verify.h"
@@ -113,9 +115,10 @@ static void sleep_until_all(void)
     }
 }
 
-/* The first two ranks of `all`, from the point of view of everybody; rank 0 is one of them. */
-static void measure_level(MPI_Comm all, double seconds, struct tune_report *report, double from,
-                          double to)
+/* The first two ranks of `all`, from the point of view of everybody; rank 0 is one of them. curve: points to
+ * be timed by these two, too. */
+static void measure_level(MPI_Comm all, double seconds, struct tune_report *report,
+                          struct tune_point *curve, double from, double to)
 {
     int rank = 2;
     MPI_Comm pair;
@@ -125,6 +128,9 @@ static void measure_level(MPI_Comm all, double seconds, struct tune_report *repo
         MPI_Comm_split(all, rank < 2 ? 0 : MPI_UNDEFINED, rank, &pair);
         if (rank < 2) {
             tune_measure_pair(pair, seconds, report, progress, from, to);
+            if (NULL != curve) {
+                tune_time(pair, curve, tune_curve_list(curve), true, true);
+            }
             MPI_Comm_free(&pair);
         }
     }
@@ -132,7 +138,8 @@ static void measure_level(MPI_Comm all, double seconds, struct tune_report *repo
 }
 
 static void measure(const struct job *j, double seconds, crdma_model_machine_t *m,
-                    struct tune_report *inside, struct tune_report *between)
+                    struct tune_report *inside, struct tune_point *curve,
+                    struct tune_report *between)
 {
     const bool both = 1 < j->per_node && 1 < j->nodes;
     const double half = both ? 0.45 : 0.9;
@@ -150,12 +157,13 @@ static void measure(const struct job *j, double seconds, crdma_model_machine_t *
 
         stage = "inside a node";
         MPI_Allreduce(&world_rank, &lowest, 1, MPI_INT, MPI_MIN, j->node);
-        measure_level(0 == lowest ? first : MPI_COMM_NULL, half * seconds, inside, 0, half);
+        measure_level(0 == lowest ? first : MPI_COMM_NULL, half * seconds, inside,
+                      2 < j->ranks ? curve : NULL, 0, half);
     }
     MPI_Comm_free(&first);
     if (1 < j->nodes) {
         stage = "between nodes";
-        measure_level(j->leaders, half * seconds, between, both ? half : 0, 0.9);
+        measure_level(j->leaders, half * seconds, between, NULL, both ? half : 0, 0.9);
         stage = "one more peer";
         if (3 < j->nodes && MPI_COMM_NULL != j->leaders) {
             tune_measure_port(j->leaders, 0.1 * seconds, between);
@@ -256,35 +264,99 @@ static int write_file(const char *name, const struct job *j, const crdma_model_m
     return 0;
 }
 
-static void verify(const struct job *j, const crdma_model_machine_t *m, const char *list)
-{
-    struct tune_point *points = calloc(POINTS_MAX, sizeof(*points));
-    size_t bytes[16];
-    int n = 0;
-    char copy[128], *rest = copy;
+/* What all ranks are timed on at once: what is fitted, then what is verified. */
+struct session {
+    struct tune_point *point;
+    int fitted, n;
+    bool curve; /* fitted: the way inside a node; else the load between nodes, or nothing */
+};
 
-    if (NULL == points) {
+static void list_session(const struct job *j, const crdma_model_machine_t *m, bool verifies,
+                         const size_t *bytes, int nbytes, struct session *s)
+{
+    int shared = 0 < m->processors;
+
+    MPI_Bcast(&shared, 1, MPI_INT, 0, MPI_COMM_WORLD);
+    s->point = calloc(POINTS_MAX, sizeof(*s->point));
+    if (NULL == s->point) {
         MPI_Abort(MPI_COMM_WORLD, 1);
     }
+    s->curve = 2 == j->ranks && 1 == j->nodes;
+    if (s->curve) {
+        s->fitted = tune_curve_list(s->point);
+    } else if (shared && 4 <= j->nodes && j->nodes == j->ranks) {
+        s->fitted = tune_load_list(j->ranks, s->point);
+    }
+    s->n = s->fitted;
+    if (verifies) {
+        s->n += tune_verify_list(j->ranks, bytes, nbytes, s->point + s->n, POINTS_MAX - s->n);
+    }
+}
+
+static void fit(const struct job *j, const struct session *s, const struct tune_point *pair,
+                const struct tune_report *between, crdma_model_machine_t *m)
+{
+    const crdma_model_level_t *in = &m->level[CRDMA_MODEL_INSIDE];
+    const crdma_model_level_t *out = &m->level[CRDMA_MODEL_BETWEEN];
+
+    if (s->curve || 0 < pair[0].measured_us) {
+        tune_curve_fit(s->curve ? s->point : pair, !between->known, m);
+        printf("#   one way inside, ns: LL %.1f;", in->ll);
+        for (int i = 0; i < CRDMA_MODEL_KNOTS; ++i) {
+            printf(" %.0f B %.1f", crdma_model_knot[i], in->way[i]);
+        }
+        printf("; crossing +%.1f %%, spread %.1f %%\n", 100 * in->cross, 100 * in->spread);
+    }
+    if (!s->curve && 0 < s->fitted) {
+        tune_load_fit(s->point, s->fitted, j->ranks, m);
+        tune_predict(m, j->ranks, 1, s->point, s->fitted);
+        printf("#   under load, us: call %.1f, sender %.1f, receiver %.1f, network %.1f and %.2f "
+               "ns/B, spread %.1f %%, from\n",
+               1e-3 * m->call, 1e-3 * out->overhead, 1e-3 * out->notify, 1e-3 * out->work,
+               out->work_byte, 100 * out->spread);
+        for (int i = 0; i < s->fitted; ++i) {
+            printf("#     %-9s %-9s K %-3d %6zu B: %10.1f, model %10.1f\n",
+                   crdma_coll_name(s->point[i].coll), crdma_alg_name(s->point[i].alg),
+                   s->point[i].degree, s->point[i].bytes, s->point[i].measured_us,
+                   s->point[i].worst_us);
+        }
+    }
+    fflush(stdout);
+}
+
+static int parse_sizes(const char *list, size_t *bytes, int room)
+{
+    char copy[128], *rest = copy;
+    int n = 0;
+
     snprintf(copy, sizeof(copy), "%s", list);
-    for (char *item = strsep(&rest, ","); NULL != item && n < 16; item = strsep(&rest, ",")) {
+    for (char *item = strsep(&rest, ","); NULL != item && n < room; item = strsep(&rest, ",")) {
         const size_t value = strtoul(item, NULL, 10) / 4 * 4;
 
         if (4 <= value && (1 << 20) >= value) {
             bytes[n++] = value;
         }
     }
-    n = tune_verify(m, 1 < j->nodes ? j->per_node : j->ranks, j->one_machine, bytes, n, points,
-                    POINTS_MAX);
-    if (0 == j->rank) {
-        tune_verify_print(points, n);
-    }
-    free(points);
+    return n;
+}
+
+static void print_verified(const struct job *j, const crdma_model_machine_t *m, struct session *s)
+{
+    const bool nodes = 1 < j->nodes;
+    struct tune_point *from = s->point + s->fitted;
+
+    tune_predict(m, j->ranks, nodes ? j->per_node : j->ranks, from, s->n - s->fitted);
+    tune_verify_print(from, s->n - s->fitted,
+                      m->level[nodes ? CRDMA_MODEL_BETWEEN : CRDMA_MODEL_INSIDE].spread,
+                      0 < m->processors);
 }
 
 static int run(const struct job *j, int argc, char **argv)
 {
     static struct tune_report inside, between;
+    static struct tune_point curve[TUNE_CURVE_POINTS];
+    struct session session = {NULL};
+    size_t bytes[16];
     crdma_model_machine_t m = *crdma_model_machine_find("infiniband");
     const char *output = "coll_rdma.rules", *sizes = "4,64,256,1024,4096";
     double seconds = 20;
@@ -332,7 +404,7 @@ static int run(const struct job *j, int argc, char **argv)
     snprintf(m.name, sizeof(m.name), "tuned");
     m.ll_max = read_cvar_int("coll_rdma_ll_max", 16);
     m.block_size = read_cvar_int("coll_rdma_block_size", 8192);
-    measure(j, seconds, &m, &inside, &between);
+    measure(j, seconds, &m, &inside, curve, &between);
     (void) tune_set("bcast_algorithm", CRDMA_ALG_AUTO);
     (void) tune_set("bcast_degree", 0);
     (void) tune_set("allreduce_algorithm", CRDMA_ALG_AUTO);
@@ -347,12 +419,20 @@ static int run(const struct job *j, int argc, char **argv)
         }
         comment_report(stdout, "inside a node", &inside);
         comment_report(stdout, "between nodes", &between);
+    }
+    list_session(j, &m, verifies, bytes, parse_sizes(sizes, bytes, 16), &session);
+    if (0 < session.n) {
+        tune_time(MPI_COMM_WORLD, session.point, session.n, j->one_machine, 1 == j->nodes);
+    }
+    if (0 == j->rank) {
+        fit(j, &session, curve, &between, &m);
         status = write_file(output, j, &m, &inside, &between, most);
+        if (verifies) {
+            print_verified(j, &m, &session);
+        }
     }
+    free(session.point);
     sleep_until_all();
-    if (verifies) {
-        verify(j, &m, sizes);
-    }
     return status;
 }
 

@@ -126,9 +126,24 @@ static bool price(const struct model_query *q, const crdma_model_job_t *job,
     return true;
 }
 
-/* All sizes of one (ranks, algorithm, degree, RDMA or send-receive). */
+/* Negative: the worst case has not been priced yet. */
+#define UNKNOWN (-1.0)
+
+static crdma_model_call_t call_of(const struct model_query *q, const struct model_row *row)
+{
+    crdma_model_call_t call = {
+        .bytes = row->bytes, .segment = q->segment, .send_receive = row->send_receive};
+
+    if (CRDMA_ALG_CHAIN == row->alg && 0 == call.segment) {
+        call.segment = (size_t) q->machine.block_size;
+    }
+    return call;
+}
+
+/* All sizes of one (ranks, algorithm, degree, RDMA or send-receive). best_only: the worst case is
+ * priced when it is known which rows stay. */
 static int add_sizes(const struct model_query *q, struct model_rows *rows, int ranks,
-                     crdma_alg_t alg, int degree, bool send_receive)
+                     crdma_alg_t alg, int degree, bool send_receive, bool best_only)
 {
     const crdma_model_case_t what = model_case(q, ranks, alg, degree);
     crdma_model_job_t *job;
@@ -145,17 +160,14 @@ static int add_sizes(const struct model_query *q, struct model_rows *rows, int r
                                 .degree = degree,
                                 .send_receive = send_receive,
                                 .formula = NULL == job};
-        crdma_model_call_t call = {
-            .bytes = row.bytes, .segment = q->segment, .send_receive = send_receive};
+        crdma_model_call_t call = call_of(q, &row);
 
-        if (CRDMA_ALG_CHAIN == alg && 0 == call.segment) {
-            call.segment = (size_t) q->machine.block_size;
-        }
         if (!price(q, job, &what, call, &row.best_us)) {
             break;
         }
         call.overlap = CRDMA_MODEL_WORST;
-        if (price(q, job, &what, call, &row.worst_us)) {
+        row.worst_us = UNKNOWN;
+        if (best_only || price(q, job, &what, call, &row.worst_us)) {
             failed = add_row(rows, &row);
         }
     }
@@ -187,10 +199,50 @@ static void keep_best(struct model_rows *rows, int from, const struct model_list
     rows->n = kept;
 }
 
+/* The worst cases that are still unknown: rows of one degree follow each other, or are few. */
+static void complete(const struct model_query *q, struct model_rows *rows, int from)
+{
+    for (int i = from; i < rows->n; ++i) {
+        const crdma_model_case_t what =
+            model_case(q, rows->row[i].ranks, rows->row[i].alg, rows->row[i].degree);
+        crdma_model_job_t *job;
+
+        if (0 <= rows->row[i].worst_us || CRDMA_OK != crdma_model_make(&what, &job)) {
+            continue;
+        }
+        for (int j = i; j < rows->n; ++j) {
+            struct model_row *row = &rows->row[j];
+            crdma_model_call_t call = call_of(q, row);
+
+            if (row->degree == rows->row[i].degree && 0 > row->worst_us) {
+                call.overlap = CRDMA_MODEL_WORST;
+                if (!price(q, job, &what, call, &row->worst_us)) {
+                    row->worst_us = row->best_us;
+                }
+            }
+        }
+        crdma_model_job_free(job);
+    }
+}
+
 /* Among many ranks the walker prices only what is near the best by the formulas for some size; 1, 3
- * and 7 where there is none. */
+ * and 7 where there is none. Reduce-scatter and allgather of less than a cache line per rank have no
+ * formula, but are rounds of messages as small as those of two exchanges. */
 enum { MANY_RANKS = 4096 };
 #define NEAR 1.25
+
+static bool estimate(const struct model_query *q, crdma_model_case_t what,
+                     const crdma_model_call_t *call, double *ns)
+{
+    bool exact;
+
+    if (CRDMA_OK == crdma_model_formula(&what, &q->machine, call, ns, &exact)) {
+        return true;
+    }
+    what.alg = CRDMA_ALG_EXCHANGE;
+    return CRDMA_ALLREDUCE == what.coll && call->bytes < 64 * (size_t) what.size
+           && CRDMA_OK == crdma_model_formula(&what, &q->machine, call, ns, &exact);
+}
 
 static bool is_promising(const struct model_query *q, int ranks, crdma_alg_t alg, const int *degree,
                          int n, int mine)
@@ -202,9 +254,8 @@ static bool is_promising(const struct model_query *q, int ranks, crdma_alg_t alg
         for (int i = 0; i < n; ++i) {
             const crdma_model_case_t what = model_case(q, ranks, alg, degree[i]);
             double ns;
-            bool exact;
 
-            if (CRDMA_OK != crdma_model_formula(&what, &q->machine, &call, &ns, &exact)) {
+            if (!estimate(q, what, &call, &ns)) {
                 return 1 == degree[mine] || 3 == degree[mine] || 7 == degree[mine];
             }
             least = ns < least ? ns : least;
@@ -217,12 +268,34 @@ static bool is_promising(const struct model_query *q, int ranks, crdma_alg_t alg
     return false;
 }
 
+/* The same schedules as with another degree (factors of 65,536 are powers of two, whatever K is)? Ranks
+ * 0 and 1 tell: what differs is the radix of some round. */
+static bool is_twin(const struct model_query *q, int ranks, crdma_alg_t alg, int degree, int other)
+{
+    bool same = true;
+
+    for (int rank = 0; rank < 2 && same; ++rank) {
+        const crdma_model_case_t a = model_case(q, ranks, alg, degree);
+        const crdma_model_case_t b = model_case(q, ranks, alg, other);
+        crdma_sched_t *x = NULL, *y = NULL;
+
+        same = CRDMA_OK == crdma_model_rank_schedule(&a, rank, &x)
+               && CRDMA_OK == crdma_model_rank_schedule(&b, rank, &y) && x->nsteps == y->nsteps
+               && x->npeers == y->npeers
+               && 0 == memcmp(x->peers, y->peers, (size_t) x->npeers * sizeof(x->peers[0]));
+        crdma_sched_free(x);
+        crdma_sched_free(y);
+    }
+    return same;
+}
+
 static int add_degrees(const struct model_query *q, struct model_rows *rows, int ranks,
                        crdma_alg_t alg)
 {
     const int among =
         1 < q->per_node && q->per_node < ranks ? (ranks + q->per_node - 1) / q->per_node : ranks;
-    int degree[MODEL_LIST_MAX], n = 0, from = rows->n;
+    const bool choose = 0 == q->degrees.n && !q->every_degree;
+    int degree[MODEL_LIST_MAX], n = 0, from = rows->n, last = 0;
     int failed = 0;
 
     if (CRDMA_ALG_RING == alg) {
@@ -235,16 +308,22 @@ static int add_degrees(const struct model_query *q, struct model_rows *rows, int
         n = crdma_model_degrees(among, degree, MODEL_LIST_MAX);
     }
     for (int i = 0; i < n && !failed; ++i) {
-        if (0 == q->degrees.n && !q->every_degree && MANY_RANKS < among && 1 < n
+        if (choose && MANY_RANKS < among && 1 < n
             && !is_promising(q, ranks, alg, degree, n, i)) {
             continue;
         }
+        if (choose && MANY_RANKS < among && 0 < last
+            && is_twin(q, ranks, alg, degree[i], last)) {
+            continue;
+        }
+        last = degree[i];
         if (CRDMA_ALG_CHAIN != alg || 3 >= degree[i]) {
-            failed = add_sizes(q, rows, ranks, alg, degree[i], false);
+            failed = add_sizes(q, rows, ranks, alg, degree[i], false, choose);
         }
     }
-    if (0 == q->degrees.n && !q->every_degree) {
+    if (choose) {
         keep_best(rows, from, &q->bytes);
+        complete(q, rows, from);
     }
     return failed;
 }
@@ -263,7 +342,8 @@ int model_rows_make(const struct model_query *q, struct model_rows *rows)
                 failed = add_degrees(q, rows, (int) q->ranks.value[r], alg);
             }
             if (CRDMA_ALG_AUTO != alg && q->send_receive && !failed) {
-                failed = add_sizes(q, rows, (int) q->ranks.value[r], alg, 1, true);
+                failed = add_sizes(q, rows, (int) q->ranks.value[r], alg, 1, true,
+                                   false);
             }
         }
     }

@@ -17,6 +17,44 @@ static size_t piece_of(size_t bytes, double block_size)
     return piece < block ? piece : block;
 }
 
+/* The measured way of a piece: straight between the knots, beyond the last as from the last but two. */
+static double curve(const crdma_model_level_t *l, double bytes)
+{
+    const double *x = crdma_model_knot, *y = l->way;
+    int i = 1;
+
+    if (bytes <= x[0]) {
+        return y[0];
+    }
+    while (i < CRDMA_MODEL_KNOTS - 1 && bytes > x[i]) {
+        ++i;
+    }
+    const int from = bytes > x[i] ? i - 2 : i - 1;
+
+    return y[i] + (y[i] - y[from]) / (x[i] - x[from]) * (bytes - x[i]);
+}
+
+/* The lines say which part of a way is whose; where its length is known better, all parts are
+ * stretched to it. */
+static void stretch(const crdma_model_level_t *l, bool ll, double piece, crdma_model_message_t *m)
+{
+    const double known = ll ? l->ll : 0 < l->way[0] ? curve(l, piece) : 0;
+    const double line =
+        l->latency + l->overhead + l->notify + l->copy_out * piece + (ll ? 0 : l->copy_in * piece);
+
+    if (0 < known && 0 < line) {
+        const double by = known / line;
+
+        m->latency *= by;
+        m->send_first *= by;
+        m->send_rest *= by;
+        m->notify *= by;
+        m->notify_all *= by;
+        m->copy_last *= by;
+        m->copy_all *= by;
+    }
+}
+
 static void eager(const crdma_model_machine_t *machine, const crdma_model_level_t *l,
                   crdma_model_message_t *m)
 {
@@ -36,6 +74,8 @@ static void eager(const crdma_model_machine_t *machine, const crdma_model_level_
     m->notify_all = n * l->notify;
     m->copy_last = ll ? 0 : l->copy_in * last;
     m->copy_all = ll ? 0 : l->copy_in * bytes;
+    m->pieces = n;
+    stretch(l, ll, (double) piece, m);
 }
 
 static void matched(const crdma_model_level_t *l, crdma_model_message_t *m)
@@ -73,7 +113,7 @@ void crdma_model_message_cost(const crdma_model_machine_t *machine, int level, b
 {
     const crdma_model_level_t *l = &machine->level[level];
 
-    *m = (crdma_model_message_t) {.bytes = bytes, .latency = l->latency};
+    *m = (crdma_model_message_t) {.bytes = bytes, .latency = l->latency, .pieces = 1};
     if (send_receive) {
         if ((double) bytes <= l->sr_eager_max) {
             matched(l, m);

@@ -4,7 +4,9 @@
  *
  *   LL, slot      pieces of at most a block. The sender's processor: overhead and copy into the
  *                 block, per piece; the port: gap or bytes; the receiver's: notification per
- *                 piece, and the copy out of the block unless a reduction reads it in place.
+ *                 piece, and the copy out of the block unless a reduction reads it in place
+ *                 and a port has brought it there.
+ *                 Where the way was measured size by size (ll, way[]), these parts are stretched to it.
  *   rendezvous    between nodes the receiver's grant comes first (one latency more), then one
  *                 put without copies; inside a node one copy by the kernel.
  *   eager         (send-receive) one piece of any size up to sr_eager_max, copied on both sides;
@@ -30,6 +32,7 @@ typedef struct crdma_model_message {
     crdma_model_way_t way;
     size_t bytes;
     double latency;
+    double pieces;     /* that it is sent as */
     double send_first; /* sender's processor until the first piece is handed over */
     double send_rest;  /* and for the other pieces */
     double wire_first; /* the port: first piece, last piece, all of them */

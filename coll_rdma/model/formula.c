@@ -138,7 +138,7 @@ crdma_status_t crdma_model_formula(const crdma_model_case_t *what,
 
     crdma_model_terms(machine, call, call->bytes, &t);
     crdma_model_message_cost(machine, CRDMA_MODEL_BETWEEN, call->send_receive, call->bytes, &m);
-    *ns = machine->call;
+    *ns = CRDMA_MODEL_WORST == call->overlap ? machine->call : 0;
     *exact = 1 == what->size
              || (full && CRDMA_MODEL_EAGER == m.way && 0 == m.send_rest && !(late && machine->processors > 0));
     if (1 == what->size) {

@@ -34,7 +34,9 @@ static int *node_map(const crdma_model_case_t *what)
     return node;
 }
 
-static crdma_sched_args_t args_of(const crdma_model_case_t *what, int rank, const int *node)
+/* nodes: NULL, or the index of `node`. */
+static crdma_sched_args_t args_of(const crdma_model_case_t *what, int rank, const int *node,
+                                  const crdma_sched_nodes_t *nodes)
 {
     return (crdma_sched_args_t) {.coll = what->coll,
                                  .alg = what->alg,
@@ -44,7 +46,8 @@ static crdma_sched_args_t args_of(const crdma_model_case_t *what, int rank, cons
                                  .node = what->two_level ? node : NULL,
                                  .nnodes = what->two_level ? crdma_model_nnodes(what) : 1,
                                  .inter_alg = what->inter_alg,
-                                 .inter_degree = what->inter_degree};
+                                 .inter_degree = what->inter_degree,
+                                 .nodes = nodes};
 }
 
 crdma_status_t crdma_model_rank_schedule(const crdma_model_case_t *what, int rank,
@@ -54,7 +57,7 @@ crdma_status_t crdma_model_rank_schedule(const crdma_model_case_t *what, int ran
     crdma_status_t status = CRDMA_ERR_NOMEM;
 
     if (NULL != node) {
-        const crdma_sched_args_t args = args_of(what, rank, node);
+        const crdma_sched_args_t args = args_of(what, rank, node, NULL);
 
         status = crdma_sched_create(&args, sched);
         free(node);
@@ -169,6 +172,13 @@ static crdma_status_t bind_peers(crdma_model_job_t *job)
     if (NULL != first && NULL != dst) {
         status = number_edges(job, first, dst);
     }
+    if (CRDMA_OK == status && 1 < job->what.per_node) {
+        job->back = malloc((size_t) (job->nedges + 1) * sizeof(*job->back));
+        status = NULL != job->back ? CRDMA_OK : CRDMA_ERR_NOMEM;
+    }
+    for (int64_t e = 0; CRDMA_OK == status && NULL != job->back && e < job->nedges; ++e) {
+        job->back[e] = edge_of(first, dst, job->edges[e].to, job->edges[e].from);
+    }
     for (int r = 0; CRDMA_OK == status && r < job->what.size; ++r) {
         const crdma_model_rank_t *rank = &job->ranks[r];
 
@@ -197,6 +207,7 @@ crdma_status_t crdma_model_job_create(const crdma_model_case_t *what, crdma_mode
 {
     crdma_model_job_t *job = calloc(1, sizeof(*job));
     int *node = 0 < what->size ? node_map(what) : NULL;
+    crdma_sched_nodes_t nodes = {NULL};
     int64_t step_room = 0, peer_room = 0;
     crdma_status_t status = 0 < what->size ? CRDMA_OK : CRDMA_ERR_PARAM;
 
@@ -209,8 +220,12 @@ crdma_status_t crdma_model_job_create(const crdma_model_case_t *what, crdma_mode
         && (NULL == job || NULL == node || NULL == job->ranks || NULL == job->peer_base)) {
         status = CRDMA_ERR_NOMEM;
     }
+    if (CRDMA_OK == status && what->two_level) {
+        status = crdma_sched_nodes_create(node, what->size, crdma_model_nnodes(what), &nodes);
+    }
     for (int r = 0; CRDMA_OK == status && r < what->size; ++r) {
-        const crdma_sched_args_t args = args_of(what, r, node);
+        const crdma_sched_args_t args =
+            args_of(what, r, node, what->two_level ? &nodes : NULL);
         crdma_sched_t *sched;
 
         status = crdma_sched_create(&args, &sched);
@@ -219,6 +234,7 @@ crdma_status_t crdma_model_job_create(const crdma_model_case_t *what, crdma_mode
             crdma_sched_free(sched);
         }
     }
+    crdma_sched_nodes_free(&nodes);
     free(node);
     if (CRDMA_OK == status) {
         status = bind_peers(job);
@@ -239,6 +255,7 @@ void crdma_model_job_free(crdma_model_job_t *job)
         free(job->peer_base);
         free(job->peers);
         free(job->edges);
+        free(job->back);
         free(job);
     }
 }

@@ -46,6 +46,7 @@ typedef struct crdma_model_job {
     int64_t *peer_base;  /* by rank, in peers[] */
     int32_t *peers;      /* edges, or CRDMA_SELF */
     crdma_model_edge_t *edges;
+    int32_t *back; /* by edge: the one in the other direction, or < 0; NULL: one rank per node */
     int64_t nsteps, npeers, nedges;
     int64_t nmessages; /* per segment */
 } crdma_model_job_t;

@@ -13,6 +13,8 @@ typedef struct field {
     size_t offset;
 } field_t;
 
+const double crdma_model_knot[CRDMA_MODEL_KNOTS] = {32, 96, 192, 384, 768, 1536, 3072, 4032};
+
 #define OF(member) offsetof(crdma_model_machine_t, member)
 #define LEVEL(prefix, i)                                                                          \
     {prefix ".latency", "ns", OF(level[i].latency)},                                              \
@@ -28,7 +30,20 @@ typedef struct field {
         {prefix ".sr_match", "ns", OF(level[i].sr_match)},                                        \
         {prefix ".sr_copy_out", "ns/B", OF(level[i].sr_copy_out)},                                \
         {prefix ".sr_copy_in", "ns/B", OF(level[i].sr_copy_in)},                                  \
-        {prefix ".sr_eager_max", "B", OF(level[i].sr_eager_max)}
+        {prefix ".sr_eager_max", "B", OF(level[i].sr_eager_max)},                                 \
+        {prefix ".ll", "ns", OF(level[i].ll)},                                                    \
+        {prefix ".way_32", "ns", OF(level[i].way[0])},                                            \
+        {prefix ".way_96", "ns", OF(level[i].way[1])},                                            \
+        {prefix ".way_192", "ns", OF(level[i].way[2])},                                           \
+        {prefix ".way_384", "ns", OF(level[i].way[3])},                                           \
+        {prefix ".way_768", "ns", OF(level[i].way[4])},                                           \
+        {prefix ".way_1536", "ns", OF(level[i].way[5])},                                          \
+        {prefix ".way_3072", "ns", OF(level[i].way[6])},                                          \
+        {prefix ".way_4032", "ns", OF(level[i].way[7])},                                          \
+        {prefix ".cross", "", OF(level[i].cross)},                                                \
+        {prefix ".work", "ns", OF(level[i].work)},                                                \
+        {prefix ".work_byte", "ns/B", OF(level[i].work_byte)},                                    \
+        {prefix ".spread", "", OF(level[i].spread)}
 
 static const field_t fields[] = {
     LEVEL("inside", CRDMA_MODEL_INSIDE),

@@ -16,6 +16,10 @@
 
 enum { CRDMA_MODEL_INSIDE = 0, CRDMA_MODEL_BETWEEN, CRDMA_MODEL_NLEVELS };
 
+/* Bytes of the messages whose way is known where a line does not describe it (way[]). */
+enum { CRDMA_MODEL_KNOTS = 8 };
+extern const double crdma_model_knot[CRDMA_MODEL_KNOTS];
+
 /* All double, so that one table reads, writes and documents them. */
 typedef struct crdma_model_level {
     double latency;   /* ns, from the handing over of a put to its first byte's arrival */
@@ -33,12 +37,20 @@ typedef struct crdma_model_level {
     double sr_copy_out; /* send-receive, ns per byte: user buffer to eager buffer */
     double sr_copy_in;  /* ns per byte, eager buffer to user buffer */
     double sr_eager_max; /* send-receive: largest message without a rendezvous */
+    double ll;           /* ns one way of an LL message, all parts together; 0: as the line says */
+    double way[CRDMA_MODEL_KNOTS]; /* the same of a piece of so many bytes through a block */
+    double cross;  /* share of its way that a message inside a node takes longer, if one in the other
+                      direction crosses it: both ranks write lines that the other polls */
+    double work;   /* ns of the shared processors per message, of those who carry it (an emulated
+                      network); worst case only */
+    double work_byte; /* ns per byte, the same */
+    double spread; /* share by which points that the parameters were found from lie beside the model */
 } crdma_model_level_t;
 
 typedef struct crdma_model_machine {
     char name[40];
     crdma_model_level_t level[CRDMA_MODEL_NLEVELS];
-    double call;       /* ns of every rank per collective */
+    double call;       /* ns of every rank per collective; worst case only */
     double reduce;     /* ns per byte of one operand, combined with what is there already */
     double ll_max;     /* bytes of payload of an LL message */
     double block_size; /* bytes of payload of a block */

@@ -10,6 +10,7 @@
  */
 #include "coll_rdma/model/walk.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,7 @@ typedef struct flight {
 typedef struct queue {
     int32_t head, tail; /* in flights; -1: empty */
     int32_t waiter;     /* rank that waits here, or -1 */
+    double sent;        /* when the last message was handed over */
 } queue_t;
 
 typedef struct place {
@@ -62,12 +64,16 @@ static double larger(double a, double b)
     return a > b ? a : b;
 }
 
-/* The rank's processor works for `ns` from `now` on. */
-static double work(walk_t *w, int rank, double now, double ns)
+/* Somebody works for `ns` from `now` on: on a processor of his own, or on the shared one that is free
+ * first, as a scheduler of one machine does it. */
+static double work(walk_t *w, double now, double ns)
 {
     if (0 < w->processors) {
-        double *free_at = &w->cpu_free[rank % w->processors];
+        double *free_at = &w->cpu_free[0];
 
+        for (int i = 1; i < w->processors; ++i) {
+            free_at = w->cpu_free[i] < *free_at ? &w->cpu_free[i] : free_at;
+        }
         now = larger(now, *free_at);
         *free_at = now + ns;
     }
@@ -89,6 +95,9 @@ static int level_of(const walk_t *w, int32_t edge)
 {
     const crdma_model_edge_t *e = &w->job->edges[edge];
 
+    if (1 >= w->job->what.per_node) {
+        return CRDMA_MODEL_BETWEEN;
+    }
     return crdma_model_node(&w->job->what, e->from) == crdma_model_node(&w->job->what, e->to)
                ? CRDMA_MODEL_INSIDE
                : CRDMA_MODEL_BETWEEN;
@@ -105,6 +114,13 @@ static void transfer(walk_t *w, int32_t edge, int level, const crdma_model_messa
         f->first = now + m->latency + m->wire_first;
         f->last = larger(handed + m->latency + m->wire_last, now + m->latency + m->wire);
         return;
+    }
+    if (0 < w->processors && 0 < w->machine->level[level].work) {
+        const double carried = w->machine->level[level].work * m->pieces
+                               + w->machine->level[level].work_byte * (double) m->bytes;
+
+        start = work(w, now, carried);
+        handed += start - now;
     }
     double *tx = &w->tx_free[crdma_model_node(&w->job->what, e->from)];
     double *rx = &w->rx_free[crdma_model_node(&w->job->what, e->to)];
@@ -153,15 +169,16 @@ static crdma_status_t send_one(walk_t *w, int rank, const crdma_step_t *step, in
     if (0 > f) {
         return CRDMA_ERR_NOMEM;
     }
-    const double first = work(w, rank, p->now, m->send_first);
+    const double first = work(w, p->now, m->send_first);
 
-    p->now = 0 < m->send_rest ? work(w, rank, first, m->send_rest) : first;
+    p->now = 0 < m->send_rest ? work(w, first, m->send_rest) : first;
     w->flights[f] = (flight_t) {.sent = first, .next = -1};
     if (CRDMA_MODEL_EAGER == m->way) {
         transfer(w, edge, level, m, first, p->now, &w->flights[f]);
     } else {
         w->flights[f].first = w->flights[f].last = first + m->latency;
     }
+    q->sent = first;
     if (0 > q->head) {
         q->head = f;
     } else {
@@ -180,17 +197,17 @@ static crdma_status_t send_one(walk_t *w, int rank, const crdma_step_t *step, in
 }
 
 /* A rendezvous: from when the receiver is ready and the sender has told. */
-static void meet(walk_t *w, int rank, int32_t edge, int level, const crdma_model_message_t *m,
+static void meet(walk_t *w, int32_t edge, int level, const crdma_model_message_t *m,
                  flight_t *f, double *now)
 {
     const int from = w->job->edges[edge].from;
 
     if (CRDMA_MODEL_KERNEL_COPY == m->way) {
-        *now = work(w, rank, larger(*now, f->last), m->answer + m->kernel);
+        *now = work(w, larger(*now, f->last), m->answer + m->kernel);
         f->first = f->last = *now;
     } else {
         const double ready = w->call->send_receive ? larger(*now, f->last) : *now;
-        const double answered = work(w, rank, ready, m->answer);
+        const double answered = work(w, ready, m->answer);
         const double put = larger(f->sent, answered + m->latency) + m->send_first;
 
         *now = answered;
@@ -202,11 +219,45 @@ static void meet(walk_t *w, int rank, int32_t edge, int level, const crdma_model
     }
 }
 
+/* A message meets one in the other direction on its way: at worst both arrive later. */
+static void cross(const walk_t *w, int32_t edge, int level, const crdma_model_message_t *m,
+                  flight_t *f)
+{
+    const double share = w->machine->level[level].cross;
+    const double way = m->send_first + m->send_rest + m->latency + m->notify_all + m->copy_all;
+    const int32_t back = NULL != w->job->back ? w->job->back[edge] : -1;
+
+    if (0 < share && CRDMA_MODEL_INSIDE == level && CRDMA_MODEL_WORST == w->call->overlap
+        && !w->call->send_receive && 0 <= back
+        && fabs(w->queues[back].sent - f->sent) < way) {
+        f->first += share * way;
+        f->last += share * way;
+    }
+}
+
 static int by_arrival(const void *a, const void *b)
 {
     const double x = (*(const flight_t *const *) a)->last, y = (*(const flight_t *const *) b)->last;
 
     return (x > y) - (x < y);
+}
+
+/* Stable, and by insertion where there are few: they mostly are in order already. */
+static void sort_by_arrival(const flight_t **f, int n)
+{
+    if (n > 32) {
+        qsort(f, (size_t) n, sizeof(f[0]), by_arrival);
+        return;
+    }
+    for (int i = 1; i < n; ++i) {
+        const flight_t *mine = f[i];
+        int at = i;
+
+        for (; 0 < at && f[at - 1]->last > mine->last; --at) {
+            f[at] = f[at - 1];
+        }
+        f[at] = mine;
+    }
 }
 
 /* All messages of a RECV or REDUCE are there: invariant 3. */
@@ -238,31 +289,35 @@ static crdma_status_t receive_all(walk_t *w, int rank, const crdma_step_t *step,
         const crdma_model_message_t *cost = cost_of(w, level, bytes);
 
         if (CRDMA_MODEL_EAGER != cost->way) {
-            meet(w, rank, peers[i], level, cost, f, &now);
+            meet(w, peers[i], level, cost, f, &now);
+        } else {
+            cross(w, peers[i], level, cost, f);
         }
         w->taken[n++] = f;
         f->sent = (double) i; /* which peer, from now on */
     }
     if (!w->call->send_receive) {
-        qsort(w->taken, (size_t) n, sizeof(w->taken[0]), by_arrival); /* sends are matched in order */
+        sort_by_arrival(w->taken, n); /* matched messages are taken in the order of the step */
     }
     for (int k = 0; k < n; ++k) {
         const flight_t *f = w->taken[k];
         const int i = (int) f->sent;
         const int level = level_of(w, peers[i]);
         const size_t bytes = crdma_cut_length(&w->cut, seg, step->dst_block + i * step->stride, step->nblocks);
-        const bool in_place = reduces && !w->call->send_receive;
+        /* Inside a node the reader fetches the lines, whether it copies or combines them. */
+        const bool in_place =
+            reduces && !w->call->send_receive && 0 < w->machine->level[level].byte;
 
         m[level] = *cost_of(w, level, bytes);
         const double all = m[level].notify_all + (in_place ? 0 : m[level].copy_all);
         const double last = m[level].notify + (in_place ? 0 : m[level].copy_last);
         const double reduction = reduces ? w->machine->reduce * (double) bytes : 0;
 
-        now = work(w, rank, larger(now, f->first), all - last);
-        now = work(w, rank, larger(now, f->last), last + (late ? 0 : reduction));
+        now = work(w, larger(now, f->first), all - last);
+        now = work(w, larger(now, f->last), last + (late ? 0 : reduction));
         waiting += late ? reduction : 0;
     }
-    p->now = 0 < waiting ? work(w, rank, now, waiting) : now;
+    p->now = 0 < waiting ? work(w, now, waiting) : now;
     for (int i = 0; i < step->npeers; ++i) {
         if (CRDMA_SELF != peers[i]) {
             queue_t *q = &w->queues[peers[i]];
@@ -276,7 +331,20 @@ static crdma_status_t receive_all(walk_t *w, int rank, const crdma_step_t *step,
     return CRDMA_OK;
 }
 
-/* CRDMA_AGAIN: the rank waits at an edge. */
+/* When the last of the step's messages is there. */
+static double all_there(const walk_t *w, const crdma_step_t *step, const int32_t *peers)
+{
+    double latest = 0;
+
+    for (int i = 0; i < step->npeers; ++i) {
+        if (CRDMA_SELF != peers[i]) {
+            latest = larger(latest, w->flights[w->queues[peers[i]].head].last);
+        }
+    }
+    return latest;
+}
+
+/* CRDMA_AGAIN: the rank waits at an edge, or in the heap. */
 static crdma_status_t receive(walk_t *w, int rank, const crdma_step_t *step, int64_t seg)
 {
     place_t *p = &w->places[rank];
@@ -291,6 +359,16 @@ static crdma_status_t receive(walk_t *w, int rank, const crdma_step_t *step, int
             return CRDMA_AGAIN;
         }
     }
+    if (0 < w->processors) {
+        const double latest = all_there(w, step, peers);
+
+        /* On their way still: who is ready before that has the shared processors first. */
+        if (latest > p->now) {
+            p->now = latest;
+            crdma_heap_push(&w->heap, latest, rank);
+            return CRDMA_AGAIN;
+        }
+    }
     return receive_all(w, rank, step, seg);
 }
 
@@ -300,11 +378,15 @@ static crdma_status_t advance(walk_t *w, int rank, bool *more)
     const crdma_model_rank_t *r = &w->job->ranks[rank];
     place_t *p = &w->places[rank];
 
+    /* Phases stand in the list in the order of their skews, so one segment takes the list once. */
+    const bool single = 1 == w->cut.nseg;
+    const int64_t turns = single ? 1 : w->cut.nseg + r->lag;
+
     *more = true;
-    for (; p->turn < w->cut.nseg + r->lag; ++p->turn, p->step = 0) {
+    for (; p->turn < turns; ++p->turn, p->step = 0) {
         for (; p->step < r->nsteps; ++p->step, p->peer = 0) {
             const crdma_step_t *step = &w->job->steps[r->step + p->step];
-            const int64_t seg = p->turn - r->skew[step->phase];
+            const int64_t seg = single ? 0 : p->turn - r->skew[step->phase];
             crdma_status_t status = CRDMA_OK;
 
             if (0 > seg || seg >= w->cut.nseg) {
@@ -317,7 +399,7 @@ static crdma_status_t advance(walk_t *w, int rank, bool *more)
                 continue;
             }
             if (CRDMA_STEP_COPY == step->kind) {
-                p->now = work(w, rank, p->now,
+                p->now = work(w, p->now,
                               w->machine->level[CRDMA_MODEL_INSIDE].copy_in
                                   * (double) crdma_cut_length(&w->cut, seg, step->dst_block, step->nblocks));
             } else {
@@ -342,6 +424,11 @@ static crdma_status_t run(walk_t *w)
         const int rank = crdma_heap_pop(&w->heap);
         crdma_status_t status;
         bool more;
+
+        for (int i = 0; i < 5 && i < w->heap.n; ++i) { /* who comes next: mostly out of the cache */
+            __builtin_prefetch(&w->places[w->heap.entry[i].rank]);
+            __builtin_prefetch(&w->job->ranks[w->heap.entry[i].rank]);
+        }
 
         do {
             status = advance(w, rank, &more);
@@ -383,10 +470,12 @@ static crdma_status_t prepare(walk_t *w)
         return CRDMA_ERR_NOMEM;
     }
     for (int64_t e = 0; e < job->nedges; ++e) {
-        w->queues[e] = (queue_t) {.head = -1, .tail = -1, .waiter = -1};
+        w->queues[e] = (queue_t) {
+            .head = -1, .tail = -1, .waiter = -1, .sent = -INFINITY};
     }
     for (int r = 0; r < job->what.size; ++r) {
-        w->places[r].now = work(w, r, 0, w->machine->call);
+        w->places[r].now =
+            CRDMA_MODEL_WORST == w->call->overlap ? work(w, 0, w->machine->call) : 0;
         crdma_heap_push(&w->heap, w->places[r].now, r);
     }
     return CRDMA_OK;

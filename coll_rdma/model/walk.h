@@ -6,9 +6,11 @@
  * (one per node and direction) serve messages one after another, in the order of the events.
  *
  * Host overlap, as the paper draws it for the receiver of k messages:
- *   best    the reduction of a message overlaps with the arrival of the next: one is left at the end
- *   worst   all k reductions wait for the last arrival, and ranks that share processors
- *           (machine->processors) work one after another
+ *   best    the reduction of a message overlaps with the arrival of the next: one is left at the end;
+ *           a rank's own entry (machine->call) overlaps with the others' messages
+ *   worst   all k reductions wait for the last arrival, ranks that share processors
+ *           (machine->processors) work one after another, each on the one that is free first, and
+ *           messages that cross inside a node disturb each other
  * The engine waits for all operands of a step and combines them in one pass, which is the worst
  * case; notifications, checks and, with segments, earlier reductions overlap: between the two.
  */

@@ -140,6 +140,7 @@ crdma_status_t crdma_sched_create(const crdma_sched_args_t *args, crdma_sched_t 
     }
     b.sched->args = *args;
     b.sched->args.node = NULL;
+    b.sched->args.nodes = NULL;
     return crdma_build_finish(&b, sched);
 }
 

@@ -80,6 +80,14 @@ typedef struct crdma_step {
     int32_t stride;  /* blocks between the ranges of consecutive peers */
 } crdma_step_t;
 
+/* The ranks of all nodes, for who generates the schedules of many ranks: finding them costs O(N). */
+typedef struct crdma_sched_nodes {
+    int *leaders; /* first rank of each node */
+    int *first;   /* node n has members[first[n] .. first[n + 1]), ascending */
+    int *members;
+    int descends; /* nonzero: some node's ranks are not consecutive */
+} crdma_sched_nodes_t;
+
 /* What to generate. All ranks of a collective must pass equal values but for `rank`. */
 typedef struct crdma_sched_args {
     crdma_coll_t coll;
@@ -98,10 +106,11 @@ typedef struct crdma_sched_args {
     int nnodes;
     int inter_degree;
     crdma_alg_t inter_alg;
+    const crdma_sched_nodes_t *nodes; /* made from `node`; NULL: it is looked through again */
 } crdma_sched_args_t;
 
 typedef struct crdma_sched {
-    crdma_sched_args_t args; /* as generated (args.node is not kept: NULL) */
+    crdma_sched_args_t args; /* as generated (args.node, args.nodes are not kept: NULL) */
     int nsteps;
     int npeers;  /* entries of peers[] */
     int nblocks; /* blocks per segment, >= 1, equal on all ranks */
@@ -118,6 +127,12 @@ typedef struct crdma_sched {
  * the algorithm does not serve that collective, or not in rank order. */
 crdma_status_t crdma_sched_create(const crdma_sched_args_t *args, crdma_sched_t **sched);
 void crdma_sched_free(crdma_sched_t *sched);
+
+/* The index of node[0 .. size-1], numbered 0 .. nnodes-1 by first appearance (else CRDMA_ERR_PARAM),
+ * for crdma_sched_args_t.nodes; set on success only, freed with crdma_sched_nodes_free. */
+crdma_status_t crdma_sched_nodes_create(const int *node, int size, int nnodes,
+                                        crdma_sched_nodes_t *nodes);
+void crdma_sched_nodes_free(crdma_sched_nodes_t *nodes);
 
 /* Nonzero if (coll, alg) has a generator. */
 int crdma_sched_supported(crdma_coll_t coll, crdma_alg_t alg);

@@ -23,6 +23,7 @@
  *    sends it (tree.c, condition 4), which takes the lag of the leader's part.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "coll_rdma/schedule/generators.h"
 #include "coll_rdma/schedule/tree.h"
@@ -32,71 +33,121 @@ typedef struct crdma_twolevel {
     const crdma_generator_t *inter;
     crdma_part_t in_node; /* root: the leader */
     crdma_part_t across;  /* me: this rank's node, also where it does not lead */
+    int root_node;
     int root_leader;      /* rank that leads the root's node */
     int leads;
-    int *ranks; /* storage of both groups */
+    const int *leaders;   /* of all nodes */
+    int *own_leaders;     /* storage, where they are not the first ranks of their nodes */
 } crdma_twolevel_t;
 
-/* The leaders (first ranks) and the ranks of this node; CRDMA_ERR_PARAM if args->node is not
- * numbered by first appearance. */
-static crdma_status_t scan_nodes(const crdma_sched_args_t *args, int *leaders, int *members,
-                                 int *nmembers)
+/* One pass over the ranks for the leaders and counts, one for the members. */
+static crdma_status_t scan_nodes(const int *node, int size, int nnodes, crdma_sched_nodes_t *n)
 {
-    int nodes = 0, descends = 0;
+    int known = 0;
 
-    *nmembers = 0;
-    for (int r = 0; r < args->size; r++) {
-        if (args->node[r] < 0 || args->node[r] > nodes || args->node[r] >= args->nnodes) {
+    memset(n->first, 0, ((size_t)nnodes + 1) * sizeof(int));
+    for (int r = 0; r < size; r++) {
+        if (node[r] < 0 || node[r] > known || node[r] >= nnodes) {
             return CRDMA_ERR_PARAM;
         }
-        if (args->node[r] == nodes) {
-            leaders[nodes++] = r;
+        if (node[r] == known) {
+            n->leaders[known++] = r;
         }
-        descends |= r > 0 && args->node[r] < args->node[r - 1];
-        if (args->node[r] == args->node[args->rank]) {
-            members[(*nmembers)++] = r;
-        }
+        n->descends |= r > 0 && node[r] < node[r - 1];
+        n->first[node[r] + 1]++;
     }
-    if (nodes != args->nnodes) {
+    if (known != nnodes) {
         return CRDMA_ERR_PARAM;
     }
-    return args->ordered && descends ? CRDMA_ERR_UNSUPPORTED : CRDMA_OK;
+    for (int i = 0; i < nnodes; i++) {
+        n->first[i + 1] += n->first[i];
+    }
+    for (int r = 0; r < size; r++) {
+        n->members[n->first[node[r]]++] = r; /* first[i] becomes first[i + 1] */
+    }
+    memmove(n->first + 1, n->first, (size_t)nnodes * sizeof(int));
+    n->first[0] = 0;
+    return CRDMA_OK;
 }
 
-static crdma_status_t make_parts(crdma_twolevel_t *t, const crdma_sched_args_t *args)
+crdma_status_t crdma_sched_nodes_create(const int *node, int size, int nnodes,
+                                        crdma_sched_nodes_t *nodes)
 {
-    int *leaders = malloc(((size_t)args->nnodes + (size_t)args->size) * sizeof(int));
+    crdma_sched_nodes_t n = {0};
 
-    if (NULL == leaders) {
+    if (size < 1 || nnodes < 1 || nnodes > size) {
+        return CRDMA_ERR_PARAM;
+    }
+    n.leaders = malloc((2 * (size_t)nnodes + 1 + (size_t)size) * sizeof(int)); /* all three */
+    if (NULL == n.leaders) {
         return CRDMA_ERR_NOMEM;
     }
-    int *members = leaders + args->nnodes, nmembers;
-    crdma_status_t status = scan_nodes(args, leaders, members, &nmembers);
+    n.first = n.leaders + nnodes;
+    n.members = n.first + nnodes + 1;
+    crdma_status_t status = scan_nodes(node, size, nnodes, &n);
     if (CRDMA_OK != status) {
-        free(leaders);
+        free(n.leaders);
         return status;
     }
+    *nodes = n;
+    return CRDMA_OK;
+}
+
+void crdma_sched_nodes_free(crdma_sched_nodes_t *nodes)
+{
+    free(nodes->leaders);
+    *nodes = (crdma_sched_nodes_t){0};
+}
+
+/* The leaders, with the root in the place of its node's first rank where it leads. */
+static crdma_status_t choose_leaders(crdma_twolevel_t *t, const crdma_sched_nodes_t *nodes)
+{
+    const crdma_sched_args_t *args = t->args;
     int rooted = CRDMA_BCAST == args->coll || CRDMA_REDUCE == args->coll;
-    int node = args->node[args->rank], root_node = rooted ? args->node[args->root] : 0;
-    if (rooted && !(CRDMA_REDUCE == args->coll && args->ordered)) {
-        leaders[root_node] = args->root;
+    int root_node = rooted ? args->node[args->root] : 0;
+
+    t->leaders = nodes->leaders;
+    t->root_node = root_node;
+    if (!rooted || (CRDMA_REDUCE == args->coll && args->ordered)
+        || nodes->leaders[root_node] == args->root) {
+        return CRDMA_OK;
+    }
+    t->own_leaders = malloc((size_t)args->nnodes * sizeof(int));
+    if (NULL == t->own_leaders) {
+        return CRDMA_ERR_NOMEM;
+    }
+    memcpy(t->own_leaders, nodes->leaders, (size_t)args->nnodes * sizeof(int));
+    t->own_leaders[root_node] = args->root;
+    t->leaders = t->own_leaders;
+    return CRDMA_OK;
+}
+
+static crdma_status_t make_parts(crdma_twolevel_t *t, const crdma_sched_nodes_t *nodes)
+{
+    const crdma_sched_args_t *args = t->args;
+    int node = args->node[args->rank];
+    const int *members = nodes->members + nodes->first[node];
+    int nmembers = nodes->first[node + 1] - nodes->first[node];
+    crdma_status_t status = choose_leaders(t, nodes);
+
+    if (CRDMA_OK != status) {
+        return status;
     }
     int to_tmp = CRDMA_REDUCE == args->coll && args->rank != args->root;
     int me = 0, leader = 0;
     for (int i = 0; i < nmembers; i++) {
         me = members[i] == args->rank ? i : me;
-        leader = members[i] == leaders[node] ? i : leader;
+        leader = members[i] == t->leaders[node] ? i : leader;
     }
-    t->ranks = leaders;
-    t->root_leader = leaders[root_node];
-    t->leads = leaders[node] == args->rank;
+    t->root_leader = t->leaders[t->root_node];
+    t->leads = t->leaders[node] == args->rank;
     t->in_node = (crdma_part_t){.group = {members, nmembers, me, leader},
                                 .degree = args->degree,
                                 .ordered = args->ordered,
                                 .in = CRDMA_BUF_IN,
                                 .acc = to_tmp ? CRDMA_BUF_TMP : CRDMA_BUF_OUT};
     t->across = t->in_node;
-    t->across.group = (crdma_group_t){leaders, args->nnodes, node, root_node};
+    t->across.group = (crdma_group_t){t->leaders, args->nnodes, node, t->root_node};
     t->across.degree = args->inter_degree;
     return CRDMA_OK;
 }
@@ -178,30 +229,42 @@ static crdma_status_t barrier(crdma_build_t *b, crdma_twolevel_t *t)
     return CRDMA_OK;
 }
 
+static crdma_status_t generate(crdma_build_t *b, crdma_twolevel_t *t, crdma_buf_t *result)
+{
+    switch (t->args->coll) {
+    case CRDMA_BCAST:
+        return bcast(b, t);
+    case CRDMA_REDUCE:
+        return reduce(b, t, result);
+    case CRDMA_ALLREDUCE:
+        return allreduce(b, t, result);
+    default:
+        return barrier(b, t);
+    }
+}
+
 crdma_status_t crdma_generate_twolevel(crdma_build_t *b, const crdma_sched_args_t *args,
                                        const crdma_generator_t *inter, crdma_buf_t *result)
 {
     crdma_twolevel_t t = {.args = args, .inter = inter};
-    crdma_status_t status = make_parts(&t, args);
+    crdma_sched_nodes_t own = {0};
+    const crdma_sched_nodes_t *nodes = NULL != args->nodes ? args->nodes : &own;
+    crdma_status_t status = CRDMA_OK;
 
     *result = CRDMA_BUF_OUT;
-    if (CRDMA_OK != status) {
-        return status;
+    if (nodes == &own) {
+        status = crdma_sched_nodes_create(args->node, args->size, args->nnodes, &own);
     }
-    switch (args->coll) {
-    case CRDMA_BCAST:
-        status = bcast(b, &t);
-        break;
-    case CRDMA_REDUCE:
-        status = reduce(b, &t, result);
-        break;
-    case CRDMA_ALLREDUCE:
-        status = allreduce(b, &t, result);
-        break;
-    default:
-        status = barrier(b, &t);
-        break;
+    if (CRDMA_OK == status && args->ordered && nodes->descends) {
+        status = CRDMA_ERR_UNSUPPORTED;
     }
-    free(t.ranks);
+    if (CRDMA_OK == status) {
+        status = make_parts(&t, nodes);
+    }
+    if (CRDMA_OK == status) {
+        status = generate(b, &t, result);
+    }
+    free(t.own_leaders);
+    crdma_sched_nodes_free(&own);
     return status;
 }
