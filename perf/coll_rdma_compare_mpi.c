@@ -8,7 +8,9 @@
  * RATIO is served time over unserved time, SELF unserved over unserved (A/A); LOW
  * and HIGH are the 95 % bounds of those medians; QUIET is the ratio of the lower
  * deciles; LATE counts dropped groups; VERIFIED is 1 or 0.
- * paired.h says how it is measured.
+ * paired.h says how it is measured. With -A, for another MPI library:
+ *
+ *   alone,COLLECTIVE,BYTES,RANKS,BATCH,GROUPS,MEDIAN_US,LOWER_DECILE_US,VERIFIED
  */
 #include "perf/collective.h"
 #include "perf/options.h"
@@ -28,6 +30,8 @@ static const char *const help_text =
     "  -k FACTOR     from one size to the next (default 2)\n"
     "  -s SECONDS    measuring time per size (default 0.5)\n"
     "  -p GROUPS     ABBA groups per size instead\n"
+    "  -g GROUPS     fewest groups where a size would take longer (default 25)\n"
+    "  -A            alone: one communicator is timed, for comparing whole runs\n"
     "  -u US         shortest batch of calls in microseconds (default 40)\n"
     "  -W US         start at an agreed instant US microseconds ahead; 0 = find out how many\n"
     "  -F            fixed root 0, every call timed alone after a barrier\n"
@@ -81,7 +85,7 @@ static enum perf_parse parse(struct request *request, int argc, char **argv, int
 {
     bool good = true;
 
-    while (good && -1 != (*letter = getopt(argc, argv, "C:m:k:s:p:u:W:FDI:G:t:o:K:h"))) {
+    while (good && -1 != (*letter = getopt(argc, argv, "C:m:k:s:p:g:Au:W:FDI:G:t:o:K:h"))) {
         switch (*letter) {
         case 'C':
             good = take_list(request, optarg);
@@ -100,6 +104,13 @@ static enum perf_parse parse(struct request *request, int argc, char **argv, int
         case 'p':
             request->paired.groups = strtol(optarg, NULL, 10);
             good = request->paired.groups > 0 && request->paired.groups < INT_MAX / 16;
+            break;
+        case 'g':
+            request->paired.fewest = strtol(optarg, NULL, 10);
+            good = request->paired.fewest > 0 && request->paired.fewest < INT_MAX / 16;
+            break;
+        case 'A':
+            request->paired.alone = true;
             break;
         case 'u':
             request->paired.batch_ns = 1e3 * strtod(optarg, NULL);
@@ -155,11 +166,18 @@ static enum perf_parse parse(struct request *request, int argc, char **argv, int
 static void print_row(const struct paired *p, enum perf_collective collective,
                       const struct paired_result *r)
 {
+    size_t bytes = PERF_BARRIER == collective ? 0 : p->bytes;
+
+    if (p->options.alone) {
+        printf("alone,%s,%zu,%d,%ld,%ld,%.4f,%.4f,%d\n", perf_collective_name(collective), bytes,
+               p->ranks, r->batch, r->groups, r->served_us.value, r->quiet_us, r->verified ? 1 : 0);
+        fflush(stdout);
+        return;
+    }
     printf("pair,%s,%zu,%d,%ld,%ld,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%ld,%d\n",
-           perf_collective_name(collective), PERF_BARRIER == collective ? 0 : p->bytes, p->ranks,
-           r->batch, r->groups, r->served_us.value, r->plain_us.value, r->ratio.value, r->ratio.low,
-           r->ratio.high, r->self.value, r->self.low, r->self.high, r->quiet, r->late,
-           r->verified ? 1 : 0);
+           perf_collective_name(collective), bytes, p->ranks, r->batch, r->groups,
+           r->served_us.value, r->plain_us.value, r->ratio.value, r->ratio.low, r->ratio.high,
+           r->self.value, r->self.low, r->self.high, r->quiet, r->late, r->verified ? 1 : 0);
     fflush(stdout);
 }
 

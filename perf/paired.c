@@ -22,6 +22,8 @@
 #define MOST_CALLS    4096       /* in a batch */
 #define DIRTY_BYTES   (1u << 20) /* a dirty batch's payloads stay in the writer's L2 cache */
 #define VERIFY_CALLS  6          /* per communicator and size */
+#define VERIFY_LARGE  2 /* the same above VERIFY_BYTES: checking takes longer than calling */
+#define VERIFY_BYTES  (1u << 20)
 #define LATECOMER_NS  50000
 #define WORK_BYTES    (1u << 20) /* between calls: as much as the second-level cache holds */
 #define CACHE_LINE    64u
@@ -87,6 +89,9 @@ void paired_init(struct paired *p, const struct paired_options *options)
 {
     memset(p, 0, sizeof(*p));
     p->options = *options;
+    if (0 == p->options.fewest) {
+        p->options.fewest = FEWEST_GROUPS;
+    }
     MPI_Comm_rank(MPI_COMM_WORLD, &p->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &p->ranks);
     MPI_Comm_dup(MPI_COMM_WORLD, &p->served);
@@ -187,7 +192,8 @@ static bool verify_barrier(struct paired *p, MPI_Comm comm)
 static bool verify(struct paired *p, MPI_Comm comm)
 {
     bool barrier = PERF_BARRIER == p->call.collective;
-    const long turns = p->fresh && p->ranks > VERIFY_CALLS ? p->ranks : VERIFY_CALLS;
+    const long calls = p->bytes > VERIFY_BYTES ? VERIFY_LARGE : VERIFY_CALLS,
+               turns = p->fresh && p->ranks > calls ? p->ranks : calls;
     int right = !barrier || verify_barrier(p, comm), all = 0;
 
     for (long turn = 0; !barrier && turn < turns; turn++) {
@@ -289,6 +295,11 @@ static double sample(struct paired *p, MPI_Comm comm, long turn)
 /* Eight samples: ABBA or BAAB on served and plain, then the same on other and plain. */
 static void group(struct paired *p, long turn, double *times)
 {
+    if (p->options.alone) {
+        times[0] = times[1] = times[4] = times[5] = sample(p, p->served, turn);
+        times[2] = times[3] = times[6] = times[7] = sample(p, p->served, turn);
+        return;
+    }
     for (int half = 0; half < 2; half++) {
         bool self = (turn + half) % 2;
         MPI_Comm a = self ? p->other : p->served;
@@ -340,7 +351,7 @@ static void find_batch(struct paired *p)
 
         for (int repeat = 0; repeat < 3; repeat++) {
             times[0] = sample(p, p->served, repeat);
-            times[1] = sample(p, p->plain, repeat);
+            times[1] = p->options.alone ? times[0] : sample(p, p->plain, repeat);
         }
         slowest(p, times, 2);
         if (!isfinite(times[0] + times[1]) && tries++ < LATE_TRIES) {
@@ -368,17 +379,21 @@ static long find_groups(struct paired *p)
     double times[GROUP], shortest = HUGE_VAL;
     long groups = p->options.groups;
 
-    for (long turn = 0; turn < 3; turn++) {
+    for (long turn = 0, turns = 3; turn < turns; turn++) {
         int64_t begin = perf_now();
+        int long_ones;
 
         group(p, turn, times);
         shortest = fmin(shortest, (double)(perf_now() - begin));
+        long_ones = shortest * (double)p->options.fewest > p->options.seconds * 1e9;
+        MPI_Bcast(&long_ones, 1, MPI_INT, 0, p->control);
+        turns = long_ones ? 1 : 3;
     }
     if (0 == groups) {
         groups = (long)(p->options.seconds * 1e9 / shortest);
-        groups = groups < FEWEST_GROUPS ? FEWEST_GROUPS
-                 : groups > MOST_GROUPS ? MOST_GROUPS
-                                        : groups;
+        groups = groups < p->options.fewest ? p->options.fewest
+                 : groups > MOST_GROUPS     ? MOST_GROUPS
+                                            : groups;
     }
     MPI_Bcast(&groups, 1, MPI_LONG, 0, p->control);
     return groups;
@@ -387,7 +402,7 @@ static long find_groups(struct paired *p)
 /* Rank 0 decides for all; noise may have made the groups longer than find_groups saw. */
 static bool over_time(struct paired *p, int64_t begin, long groups)
 {
-    int over = 0 == p->options.groups && groups >= FEWEST_GROUPS &&
+    int over = 0 == p->options.groups && groups >= p->options.fewest &&
                (double)(perf_now() - begin) > 2e9 * p->options.seconds;
 
     MPI_Bcast(&over, 1, MPI_INT, 0, p->control);
@@ -426,7 +441,8 @@ static void evaluate(struct paired *p, double *times, struct paired_result *resu
     result->ratio = perf_median_of(ratio, kept);
     result->self = perf_median_of(self, kept);
     if (kept > 0) { /* both sorted by now */
-        result->quiet = perf_quantile(served, 2 * kept, 0.1) / perf_quantile(plain, 2 * kept, 0.1);
+        result->quiet_us = perf_quantile(served, 2 * kept, 0.1);
+        result->quiet = result->quiet_us / perf_quantile(plain, 2 * kept, 0.1);
     }
 }
 
@@ -458,8 +474,10 @@ int paired_measure(struct paired *p, size_t bytes, struct paired_result *result)
     p->call.count = (int)(bytes / p->pattern.unit);
     memset(result, 0, sizeof(*result));
     result->verified = verify(p, p->served);
-    result->verified &= verify(p, p->plain);
-    (void)verify(p, p->other);
+    if (!p->options.alone) {
+        result->verified &= verify(p, p->plain);
+        (void)verify(p, p->other);
+    }
     p->fresh = false;
     do {
         find_batch(p);

@@ -20,6 +20,9 @@
  * an untimed barrier before it, as OSU's programs do. `imbalance_ns` and `compute_ns`
  * time every call alone too: from the instant at which the last rank enters (all ranks
  * know when that is), or from this rank's own entry after its work.
+ *
+ * With `alone` only the first communicator is timed: for another MPI library, whose runs
+ * take turns with runs of this one. The times count then, the ratios are 1.
  */
 #ifndef PERF_PAIRED_H
 #define PERF_PAIRED_H
@@ -33,6 +36,8 @@ struct paired_options {
     const char *info_value;
     double seconds;      /* aim per size */
     long groups;         /* ABBA groups per size; 0 = as many as the seconds allow */
+    long fewest;         /* but never fewer than these; 0 = 25 */
+    bool alone;          /* no pairs: only the first communicator is timed */
     double batch_ns;     /* shortest batch */
     bool window;         /* start at an agreed instant instead of after a barrier */
     double window_ns;    /* 0 = measured */
@@ -56,7 +61,7 @@ struct paired {
     /* What is being measured. */
     struct perf_call call;
     struct perf_pattern pattern;
-    bool fresh;     /* nothing has been called yet */
+    bool fresh; /* nothing has been called yet */
     size_t bytes;
     size_t stride; /* between the buffers of a dirty batch */
     char *in;
@@ -72,6 +77,7 @@ struct paired_result {
     struct perf_median ratio; /* served / plain */
     struct perf_median self;  /* other / plain */
     double quiet;             /* served / plain, of the times that a tenth stays below */
+    double quiet_us;          /* what a tenth of the served times stays below */
     long batch;
     long groups;
     long late; /* groups dropped because a rank missed the agreed instant */
