@@ -5,6 +5,8 @@
  */
 #include "coll_rdma/device/cuda_work.h"
 
+#include <stdlib.h>
+
 #include "coll_rdma/device/cuda_internal.h"
 
 /* The pipe's context is current for each piece of work: the caller's thread keeps its own. */
@@ -74,6 +76,11 @@ uint64_t crdma_cuda_work_reduce(crdma_cuda_pipe_t *pipe, crdma_op_id_t op, crdma
     return number;
 }
 
+uint64_t crdma_cuda_work_last(const crdma_cuda_pipe_t *pipe)
+{
+    return pipe->asked;
+}
+
 crdma_status_t crdma_cuda_work_poll(crdma_cuda_pipe_t *pipe, uint64_t number)
 {
     const crdma_cu_api_t *cu = crdma_cuda_api();
@@ -105,4 +112,37 @@ void crdma_cuda_work_wait(crdma_cuda_pipe_t *pipe)
         crdma_cuda_leave(cu, pushed);
     }
     pipe->done = pipe->asked;
+}
+
+crdma_status_t crdma_cuda_call_share(crdma_cuda_call_t *call, const void *start, size_t bytes)
+{
+    crdma_cuda_area_t *area = &call->areas[call->nareas];
+    crdma_status_t status;
+
+    if (CRDMA_CUDA_AREAS == call->nareas) {
+        return CRDMA_ERR_UNSUPPORTED;
+    }
+    status = crdma_cuda_share(start, bytes, &area->name);
+    if (CRDMA_OK == status) {
+        area->start = start;
+        area->bytes = bytes;
+        ++call->nareas;
+    }
+    return status;
+}
+
+void crdma_cuda_call_name(const crdma_cuda_call_t *call, const void *p, crdma_cuda_name_t *name)
+{
+    const char *at = p;
+
+    for (int i = 0; i < call->nareas; ++i) {
+        const crdma_cuda_area_t *area = &call->areas[i];
+
+        if (at >= area->start && at < area->start + area->bytes) {
+            *name = area->name;
+            name->offset += (uint64_t) (at - area->start);
+            return;
+        }
+    }
+    abort(); /* the engine sends from its buffers only */
 }
