@@ -9,6 +9,7 @@ crdma_params_t crdma_params = {
     .block_size = 8192,
     .check_interval = 200,
     .sequence_start = 1,
+    .gpu_min = 256 * 1024,
     .verbs_gid_index = -1,
     .verbs_timeout = 18,
     .verbs_retry_count = 7,

@@ -13,6 +13,7 @@
 
 enum { CRDMA_TRANSPORT_AUTO = 0, CRDMA_TRANSPORT_SHM, CRDMA_TRANSPORT_UCP, CRDMA_TRANSPORT_VERBS };
 enum { CRDMA_RNDV_AUTO = 0, CRDMA_RNDV_OFF, CRDMA_RNDV_READ, CRDMA_RNDV_WRITE };
+enum { CRDMA_GPU_AUTO = 0, CRDMA_GPU_STAGED, CRDMA_GPU_DIRECT };
 enum { CRDMA_LEVELS_AUTO = 0, CRDMA_LEVELS_ON, CRDMA_LEVELS_OFF };
 
 #define CRDMA_PARAM_NCOLLS 4
@@ -34,6 +35,8 @@ typedef struct crdma_params {
     size_t net_latency;       /* ns, one way, between hosts; 0: measure [agreed] */
     size_t net_bandwidth;     /* MB/s of a port; 0: measure [agreed] */
     char *rules_file;         /* NULL or empty: none [agreed: its contents] */
+    int gpu;                  /* CRDMA_GPU_*, each rank its own */
+    size_t gpu_min;           /* bytes of a call from which it stays in GPU memory, each rank its own */
     int spin;                 /* polls before the processor is yielded; 0: choose */
     int check_interval;       /* ms of waiting before peers are examined */
     int timeout;              /* s of waiting before an operation fails; 0: never */

@@ -63,6 +63,7 @@ typedef struct coll_rdma_module {
     crdma_group_t *group;
     crdma_network_t network; /* between hosts; equal on all ranks */
     coll_rdma_recent_t recent[CRDMA_NCOLLS];
+    bool gpu_refused;     /* a rank could not open another's GPU memory: calls are staged */
     char *stage[2];       /* packed copies of input and output, grown on demand */
     size_t stage_size[2];
 } coll_rdma_module_t;
@@ -204,7 +205,9 @@ static inline const char *coll_rdma_remote_name(const crdma_group_t *group)
     return "";
 }
 
-/* run.c: choose, trace, run. `ordered`: operands must be combined in rank order. */
+/* run.c: choose, trace, run. `ordered`: operands must be combined in rank order. With args->device:
+ * COLL_RDMA_NOT_DIRECT if it must be done through the host; then nothing has happened. */
+#define COLL_RDMA_NOT_DIRECT OMPI_ERR_NOT_AVAILABLE
 int coll_rdma_run(coll_rdma_module_t *module, crdma_coll_t coll, int root, bool ordered,
                   crdma_op_args_t *args, crdma_op_id_t op, crdma_type_id_t type);
 

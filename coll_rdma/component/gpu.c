@@ -1,5 +1,6 @@
 /*
- * The collectives on buffers in GPU memory: image, host path, image back.
+ * The collectives on buffers in GPU memory: within the GPU where that can be (gpu_direct.c), else image, host
+ * path, image back.
  *
  *   1. Set the communicator up (as any first call does): from then on a failure of this rank can be told
  *      to the others.
@@ -70,15 +71,33 @@ static bool can_flow(const passage_t *p)
                || crdma_cuda_same_context(p->from_device, p->to_device));
 }
 
-/* Steps 1 and 2. end is due whatever it returns. */
-static int begin(passage_t *p, int count, ompi_datatype_t *dtype, ompi_communicator_t *comm)
+/* Step 1, and the call if it can stay in GPU memory. COLL_RDMA_NOT_DIRECT: go on with step 2. */
+static int stay(const passage_t *p, crdma_coll_t coll, int root, int count, ompi_datatype_t *dtype,
+                ompi_op_t *op, ompi_communicator_t *comm)
 {
-    const void *on_device = NULL != p->to_device ? p->to_device : p->from_device;
+    const coll_rdma_direct_t call = {.coll = coll,
+                                     .root = root,
+                                     .count = count,
+                                     .dtype = dtype,
+                                     .op = op,
+                                     .from = p->from,
+                                     .from_device = p->from_device,
+                                     .to = p->to,
+                                     .to_device = p->to_device};
     int ret = OMPI_SUCCESS;
 
-    if (!coll_rdma_serves(p->module, comm, &ret) && OMPI_SUCCESS != ret) {
-        return ret;
+    if (!coll_rdma_serves(p->module, comm, &ret)) {
+        return OMPI_SUCCESS != ret ? ret : COLL_RDMA_NOT_DIRECT;
     }
+    return coll_rdma_gpu_direct(p->module, &call);
+}
+
+/* Step 2. end is due whatever it returns. */
+static int begin(passage_t *p, int count, ompi_datatype_t *dtype)
+{
+    const void *on_device = NULL != p->to_device ? p->to_device : p->from_device;
+    int ret;
+
     ret = coll_rdma_image_make(&p->image, count, dtype, on_device);
     p->has_image = OMPI_SUCCESS == ret;
     if (OMPI_SUCCESS == ret && can_flow(p)) {
@@ -136,7 +155,11 @@ int coll_rdma_gpu_bcast(void *buf, int count, ompi_datatype_t *dtype, int root,
     if (NULL == on_device) {
         return coll_rdma_host_bcast(buf, count, dtype, root, comm, base);
     }
-    ret = begin(&p, count, dtype, comm);
+    ret = stay(&p, CRDMA_BCAST, root, count, dtype, NULL, comm);
+    if (COLL_RDMA_NOT_DIRECT != ret) {
+        return ret;
+    }
+    ret = begin(&p, count, dtype);
     if (OMPI_SUCCESS == ret) {
         ret = coll_rdma_host_bcast(p.image.buf, count, dtype, root, comm, base);
     }
@@ -152,7 +175,7 @@ static passage_t passage(mca_coll_base_module_t *base, const void *sbuf, void *r
     passage_t p = {.module = (coll_rdma_module_t *) base,
                    .from = sbuf,
                    .from_device = in,
-                   .to = rbuf,
+                   .to = has_result ? rbuf : NULL,
                    .to_device = out};
 
     if (MPI_IN_PLACE == sbuf && NULL != out) {
@@ -185,7 +208,11 @@ int coll_rdma_gpu_reduce(const void *sbuf, void *rbuf, int count, ompi_datatype_
     if (NULL == p.from_device && NULL == p.to_device) {
         return coll_rdma_host_reduce(sbuf, result, count, dtype, op, root, comm, base);
     }
-    ret = begin(&p, count, dtype, comm);
+    ret = stay(&p, CRDMA_REDUCE, root, count, dtype, op, comm);
+    if (COLL_RDMA_NOT_DIRECT != ret) {
+        return ret;
+    }
+    ret = begin(&p, count, dtype);
     if (OMPI_SUCCESS == ret) {
         ret = coll_rdma_host_reduce(input(&p, sbuf), output(&p, result), count, dtype, op, root,
                                     comm, base);
@@ -202,7 +229,11 @@ int coll_rdma_gpu_allreduce(const void *sbuf, void *rbuf, int count, ompi_dataty
     if (NULL == p.from_device && NULL == p.to_device) {
         return coll_rdma_host_allreduce(sbuf, rbuf, count, dtype, op, comm, base);
     }
-    ret = begin(&p, count, dtype, comm);
+    ret = stay(&p, CRDMA_ALLREDUCE, 0, count, dtype, op, comm);
+    if (COLL_RDMA_NOT_DIRECT != ret) {
+        return ret;
+    }
+    ret = begin(&p, count, dtype);
     if (OMPI_SUCCESS == ret) {
         ret = coll_rdma_host_allreduce(input(&p, sbuf), output(&p, rbuf), count, dtype, op, comm,
                                        base);

@@ -20,6 +20,24 @@ int coll_rdma_gpu_reduce(const void *sbuf, void *rbuf, int count, ompi_datatype_
 int coll_rdma_gpu_allreduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *dtype,
                             ompi_op_t *op, ompi_communicator_t *comm, mca_coll_base_module_t *base);
 
+/*
+ * gpu_direct.c: the call in GPU memory, if that can be: COLL_RDMA_NOT_DIRECT if not, then nothing has
+ * happened. op: NULL for a broadcast. from, to: what this rank contributes and gets, NULL: nothing; both in
+ * GPU memory if from_device, to_device say so. The module is set up.
+ */
+typedef struct coll_rdma_direct {
+    crdma_coll_t coll;
+    int root;
+    int count;
+    ompi_datatype_t *dtype;
+    ompi_op_t *op;
+    const void *from, *from_device;
+    void *to;
+    const void *to_device;
+} coll_rdma_direct_t;
+
+int coll_rdma_gpu_direct(coll_rdma_module_t *module, const coll_rdma_direct_t *call);
+
 /* Before the module below gets an image: its data must be complete. */
 static inline void coll_rdma_gpu_settle(coll_rdma_module_t *module)
 {

@@ -18,6 +18,7 @@ static void module_construct(coll_rdma_module_t *module)
     module->enabled = false;
     memset(&module->lower, 0, sizeof(module->lower));
     module->group = NULL;
+    module->gpu_refused = false;
     memset(module->recent, 0, sizeof(module->recent));
     memset(module->stage, 0, sizeof(module->stage));
     memset(module->stage_size, 0, sizeof(module->stage_size));

@@ -93,6 +93,8 @@ static const size_param_t size_params[] = {
      "Latency (ns, one way) between hosts, by which algorithms are chosen; 0: measure at set-up"},
     {"net_bandwidth", &P.net_bandwidth, 4,
      "Bandwidth (MB/s) of a host's port, by which algorithms are chosen; 0: measure at set-up"},
+    {"gpu_min", &P.gpu_min, 5,
+     "Smallest call (bytes) on buffers in GPU memory that is done there, see gpu"},
     {"verbs_inline", &P.verbs_inline, 5,
      "Largest payload (bytes) that is copied into its work request, as far as the device allows"},
     {"verbs_cache", &P.verbs_cache, 5,
@@ -111,6 +113,10 @@ static const mca_base_var_enum_value_t rendezvous[] = {{CRDMA_RNDV_AUTO, "auto"}
                                                        {CRDMA_RNDV_READ, "read"},
                                                        {CRDMA_RNDV_WRITE, "write"},
                                                        {0, NULL}};
+static const mca_base_var_enum_value_t gpu_ways[] = {{CRDMA_GPU_AUTO, "auto"},
+                                                     {CRDMA_GPU_STAGED, "staged"},
+                                                     {CRDMA_GPU_DIRECT, "direct"},
+                                                     {0, NULL}};
 static const mca_base_var_enum_value_t levels[] = {{CRDMA_LEVELS_AUTO, "auto"},
                                                    {CRDMA_LEVELS_ON, "on"},
                                                    {CRDMA_LEVELS_OFF, "off"},
@@ -143,6 +149,10 @@ static const enum_param_t enum_params[] = {
     {"rendezvous", &P.rendezvous, rendezvous,
      "Who copies a large message: the receiver (read), the sender (write), nobody: it goes through "
      "blocks (off); auto: both sides within a host, the sender between hosts"},
+    {"gpu", &P.gpu, gpu_ways,
+     "Buffers in GPU memory: copied to the host and back (staged); large calls within a host reduced and "
+     "copied by the GPUs, from copies in GPU memory that the other ranks open (auto) or from the "
+     "application's own memory (direct)"},
     {"two_level", &P.two_level, levels,
      "Node first, then across nodes: on, off, or auto (if several ranks share nodes)"},
     {"bcast_algorithm", &P.algorithm[CRDMA_BCAST], bcast_algs, "Algorithm of MPI_Bcast"},

@@ -3,6 +3,7 @@
  */
 #include "coll_rdma/component/coll_rdma.h"
 
+#include "coll_rdma/engine/device.h"
 #include "coll_rdma/protocol/signature.h"
 
 /* Ranks of a node are consecutive: then node numbers never decrease. */
@@ -39,7 +40,7 @@ static void trace(const crdma_group_t *g, const crdma_op_args_t *args, crdma_col
     }
     crdma_log(CRDMA_LOG_CALL,
               "rank %d/%d %s: %s %zu B%s%s%s%s: algorithm=%s degree=%d levels=%s protocol=%s "
-              "segments=%zu transport=%s%s%s",
+              "segments=%zu transport=%s%s%s%s",
               g->rank, g->size, g->name, crdma_coll_name(coll), bytes,
               CRDMA_OP_NONE != op ? " " : "",
               CRDMA_OP_NONE != op ? crdma_type_name(type) : "", CRDMA_OP_NONE != op ? " " : "",
@@ -52,7 +53,7 @@ static void trace(const crdma_group_t *g, const crdma_op_args_t *args, crdma_col
                                           : &g->rndv_reduce,
                   message)),
               segments, direct || !remote ? "shm" : "", direct && remote ? "+" : "",
-              remote ? coll_rdma_remote_name(g) : "");
+              remote ? coll_rdma_remote_name(g) : "", NULL != args->device ? " memory=gpu" : "");
 }
 
 static int to_ompi(crdma_status_t status)
@@ -102,12 +103,19 @@ int coll_rdma_run(coll_rdma_module_t *module, crdma_coll_t coll, int root, bool 
         return to_ompi(status);
     }
     args->segment = choice.segment;
+    if (NULL != args->device && CRDMA_OK != crdma_device_fits(g, args)) {
+        return COLL_RDMA_NOT_DIRECT;
+    }
     args->sig = crdma_sig_make(coll, op, CRDMA_OP_NONE != op ? args->elsize : 0, root,
                                args->count * args->elsize);
     if (CRDMA_LOG_CALL <= crdma_params.verbose) {
         trace(g, args, coll, &choice, op, type);
     }
-    return to_ompi(crdma_op_run(g, args));
+    status = crdma_op_run(g, args);
+    if (NULL != args->device) {
+        crdma_device_end(g);
+    }
+    return to_ompi(status);
 }
 
 void coll_rdma_remember(coll_rdma_module_t *module, crdma_coll_t coll,

@@ -99,6 +99,23 @@ crdma_status_t crdma_cuda_pipe_put(crdma_cuda_pipe_t *pipe);
 bool crdma_cuda_same_context(const void *p, const void *q);
 
 /*
+ * Memory of ours on the device of `on_device`, at least `bytes`, from a cache after the first time.
+ * NULL: there is none (not logged; staging will do). Memory that has been shared with
+ * other processes (cuda_share.h) is kept until the process ends.
+ */
+typedef struct crdma_cuda_block {
+    void *data;
+    size_t bytes;
+    void *context;
+    unsigned long long id; /* of the context */
+    bool shared;
+    struct crdma_cuda_block *next;
+} crdma_cuda_block_t;
+
+crdma_cuda_block_t *crdma_cuda_block_get(size_t bytes, const void *on_device);
+void crdma_cuda_block_put(crdma_cuda_block_t *block);
+
+/*
  * Host memory of at least `bytes`, pinned if the driver agrees, for copies from and to the
  * device of `on_device`. From a cache after the first time. NULL: out of memory.
  */

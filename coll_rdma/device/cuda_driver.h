@@ -30,19 +30,23 @@ enum {
     CRDMA_CU_INVALID_DEVICE = 101,
     CRDMA_CU_INVALID_IMAGE = 200,
     CRDMA_CU_INVALID_CONTEXT = 201,
+    CRDMA_CU_MAP_FAILED = 205,
+    CRDMA_CU_PEER_ACCESS_UNSUPPORTED = 217,
     CRDMA_CU_INVALID_HANDLE = 400,
     CRDMA_CU_NOT_FOUND = 500,
     CRDMA_CU_NOT_READY = 600,
     CRDMA_CU_CONTEXT_IS_DESTROYED = 709,
     CRDMA_CU_ALREADY_REGISTERED = 712,
     CRDMA_CU_NOT_REGISTERED = 713,
-    CRDMA_CU_LAUNCH_FAILED = 719
+    CRDMA_CU_LAUNCH_FAILED = 719,
+    CRDMA_CU_NOT_SUPPORTED = 801
 };
 
 /* Pointer attributes. */
 enum {
     CRDMA_CU_POINTER_CONTEXT = 1,        /* crdma_cu_context_t; NULL for virtual memory and pools */
     CRDMA_CU_POINTER_MEMORY_TYPE = 2,    /* unsigned: below; 0: CUDA does not know the address */
+    CRDMA_CU_POINTER_BUFFER_ID = 7,      /* unsigned long long: of an allocation, used once only */
     CRDMA_CU_POINTER_IS_MANAGED = 8,     /* unsigned */
     CRDMA_CU_POINTER_DEVICE_ORDINAL = 9, /* int */
     CRDMA_CU_POINTER_RANGE_START = 11,   /* crdma_cu_ptr_t */
@@ -56,8 +60,14 @@ enum {
     CRDMA_CU_EVENT_DISABLE_TIMING = 2,
     CRDMA_CU_MEM_ATTACH_GLOBAL = 1,
     CRDMA_CU_REGISTER_PORTABLE = 1, /* pinned for all contexts */
-    CRDMA_CU_MULTIPROCESSOR_COUNT = 16
+    CRDMA_CU_MULTIPROCESSOR_COUNT = 16,
+    CRDMA_CU_IPC_LAZY_PEER_ACCESS = 1 /* the only flag of cuIpcOpenMemHandle, and it must be given */
 };
+
+/* Names an allocation to other processes of the host. */
+typedef struct crdma_cu_ipc_handle {
+    char bytes[64];
+} crdma_cu_ipc_handle_t;
 
 /*
  * X(name of the function pointer, exported symbol, arguments). All return crdma_cu_result_t.
@@ -92,6 +102,12 @@ enum {
     X(launch_kernel, cuLaunchKernel,                                                               \
       (crdma_cu_function_t, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,  \
        crdma_cu_stream_t, void **, void **))                                                       \
+    X(mem_alloc, cuMemAlloc_v2, (crdma_cu_ptr_t *, size_t))                                        \
+    X(mem_free, cuMemFree_v2, (crdma_cu_ptr_t))                                                    \
+    X(ipc_get_handle, cuIpcGetMemHandle, (crdma_cu_ipc_handle_t *, crdma_cu_ptr_t))                \
+    X(ipc_open_handle, cuIpcOpenMemHandle_v2,                                                      \
+      (crdma_cu_ptr_t *, crdma_cu_ipc_handle_t, unsigned))                                         \
+    X(ipc_close_handle, cuIpcCloseMemHandle, (crdma_cu_ptr_t))                                     \
     Y(ctx_get_id, cuCtxGetId, (crdma_cu_context_t, unsigned long long *))
 
 #define CRDMA_CU_POINTER(name, symbol, arguments) crdma_cu_result_t(*name) arguments;

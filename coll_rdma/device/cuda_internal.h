@@ -36,7 +36,23 @@ unsigned long long crdma_cuda_context_id(const crdma_cu_api_t *cu, crdma_cu_cont
 void crdma_cuda_queue_fail(crdma_cuda_queue_t *queue, const char *what, crdma_cu_result_t result);
 void crdma_cuda_close_streams(const crdma_cu_api_t *cu);
 
-/* cuda_pipe.c */
+/* cuda_pipe.c. Two streams, events for what is asked about, and the first error. */
+enum { CRDMA_CUDA_EVENTS = 16 };
+
+struct crdma_cuda_pipe {
+    crdma_cu_context_t context;
+    unsigned long long id;
+    crdma_cu_stream_t in, out;
+    crdma_cu_event_t events[CRDMA_CUDA_EVENTS];
+    size_t piece;         /* bytes */
+    int started, arrived; /* pieces */
+    uint64_t asked, done; /* cuda_work.c: tickets */
+    crdma_cu_result_t result;
+    struct crdma_cuda_pipe *next;
+};
+
+/* Keeps the first error, and logs it. */
+void crdma_cuda_pipe_fail(crdma_cuda_pipe_t *pipe, const char *what, crdma_cu_result_t result);
 void crdma_cuda_close_pipes(const crdma_cu_api_t *cu);
 
 /* cuda_kernels.c: the compiled kernels, or NULL. */
@@ -44,6 +60,10 @@ const void *crdma_cuda_kernels(void);
 
 /* cuda_reduce.c */
 void crdma_cuda_close_modules(const crdma_cu_api_t *cu);
+
+/* cuda_share.c, cuda_block.c */
+void crdma_cuda_close_shares(const crdma_cu_api_t *cu);
+void crdma_cuda_close_blocks(const crdma_cu_api_t *cu);
 
 /* cuda_stage.c */
 void crdma_cuda_close_stages(const crdma_cu_api_t *cu);

@@ -158,8 +158,10 @@ void crdma_cuda_close(void)
     const crdma_cu_api_t *cu = crdma_cuda_api();
 
     if (NULL != cu) {
+        crdma_cuda_close_shares(cu);
         crdma_cuda_close_stages(cu);
         crdma_cuda_close_pipes(cu);
+        crdma_cuda_close_blocks(cu);
         crdma_cuda_close_modules(cu);
         crdma_cuda_close_streams(cu);
         crdma_cuda_release_contexts(cu);

@@ -18,23 +18,12 @@
 #include "coll_rdma/device/cuda_internal.h"
 
 #define PIECE_LEAST ((size_t) 128 << 10)
-enum { PIECES = 16, MAX_FREE = 8 };
-
-struct crdma_cuda_pipe {
-    crdma_cu_context_t context;
-    unsigned long long id;
-    crdma_cu_stream_t in, out;
-    crdma_cu_event_t events[PIECES];
-    size_t piece;  /* bytes */
-    int started, arrived; /* pieces */
-    crdma_cu_result_t result;
-    struct crdma_cuda_pipe *next;
-};
+enum { PIECES = CRDMA_CUDA_EVENTS, MAX_FREE = 8 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static crdma_cuda_pipe_t *pipes; /* free ones */
 
-static void fail(crdma_cuda_pipe_t *pipe, const char *what, crdma_cu_result_t result)
+void crdma_cuda_pipe_fail(crdma_cuda_pipe_t *pipe, const char *what, crdma_cu_result_t result)
 {
     if (CRDMA_CU_SUCCESS == pipe->result && CRDMA_CU_SUCCESS != result) {
         pipe->result = result;
@@ -132,6 +121,7 @@ crdma_cuda_pipe_t *crdma_cuda_pipe_get(const void *on_device)
     if (NULL != pipe) {
         pipe->piece = 0;
         pipe->started = pipe->arrived = 0;
+        pipe->asked = pipe->done = 0;
         pipe->result = CRDMA_CU_SUCCESS;
     }
     return pipe;
@@ -145,13 +135,13 @@ void crdma_cuda_pipe_read(crdma_cuda_pipe_t *pipe, void *dst, const void *src, s
 
     piece = piece < PIECE_LEAST ? PIECE_LEAST : (piece + 4095) / 4096 * 4096;
     pipe->piece = piece;
-    fail(pipe, "cuCtxPushCurrent", crdma_cuda_enter(cu, pipe->context, &pushed));
+    crdma_cuda_pipe_fail(pipe, "cuCtxPushCurrent", crdma_cuda_enter(cu, pipe->context, &pushed));
     for (size_t off = 0; off < bytes && CRDMA_CU_SUCCESS == pipe->result; off += piece) {
         const size_t n = bytes - off < piece ? bytes - off : piece;
 
-        fail(pipe, "cuMemcpyAsync",
+        crdma_cuda_pipe_fail(pipe, "cuMemcpyAsync",
              cu->memcpy_async((uintptr_t) dst + off, (uintptr_t) src + off, n, pipe->in));
-        fail(pipe, "cuEventRecord", cu->event_record(pipe->events[pipe->started], pipe->in));
+        crdma_cuda_pipe_fail(pipe, "cuEventRecord", cu->event_record(pipe->events[pipe->started], pipe->in));
         ++pipe->started;
     }
     crdma_cuda_leave(cu, pushed);
@@ -173,7 +163,7 @@ crdma_status_t crdma_cuda_pipe_arrived(crdma_cuda_pipe_t *pipe, size_t bytes)
         if (CRDMA_CU_NOT_READY == result) {
             return CRDMA_AGAIN;
         }
-        fail(pipe, "cuEventQuery", result);
+        crdma_cuda_pipe_fail(pipe, "cuEventQuery", result);
         ++pipe->arrived;
     }
     return CRDMA_CU_SUCCESS == pipe->result ? CRDMA_OK : CRDMA_ERR_DEVICE;
@@ -185,8 +175,8 @@ void crdma_cuda_pipe_write(crdma_cuda_pipe_t *pipe, void *dst, const void *src, 
     bool pushed = false;
 
     if (0 != bytes && CRDMA_CU_SUCCESS == pipe->result) {
-        fail(pipe, "cuCtxPushCurrent", crdma_cuda_enter(cu, pipe->context, &pushed));
-        fail(pipe, "cuMemcpyAsync",
+        crdma_cuda_pipe_fail(pipe, "cuCtxPushCurrent", crdma_cuda_enter(cu, pipe->context, &pushed));
+        crdma_cuda_pipe_fail(pipe, "cuMemcpyAsync",
              cu->memcpy_async((uintptr_t) dst, (uintptr_t) src, bytes, pipe->out));
         crdma_cuda_leave(cu, pushed);
     }
@@ -200,9 +190,9 @@ crdma_status_t crdma_cuda_pipe_put(crdma_cuda_pipe_t *pipe)
     bool pushed = false;
     int n = 0;
 
-    fail(pipe, "cuCtxPushCurrent", crdma_cuda_enter(cu, pipe->context, &pushed));
-    fail(pipe, "cuStreamSynchronize", cu->stream_synchronize(pipe->in));
-    fail(pipe, "cuStreamSynchronize", cu->stream_synchronize(pipe->out));
+    crdma_cuda_pipe_fail(pipe, "cuCtxPushCurrent", crdma_cuda_enter(cu, pipe->context, &pushed));
+    crdma_cuda_pipe_fail(pipe, "cuStreamSynchronize", cu->stream_synchronize(pipe->in));
+    crdma_cuda_pipe_fail(pipe, "cuStreamSynchronize", cu->stream_synchronize(pipe->out));
     status = CRDMA_CU_SUCCESS == pipe->result ? CRDMA_OK : CRDMA_ERR_DEVICE;
     if (CRDMA_OK == status && 0 != pipe->id) {
         pthread_mutex_lock(&lock);

@@ -111,6 +111,12 @@ crdma_status_t crdma_op_fail(crdma_op_t *op, crdma_edge_t *edge, crdma_status_t 
 {
     report(op, edge, status);
     crdma_group_fail(op->group);
+    if (NULL != op->args.device) {
+        crdma_device_quiet(op);
+    }
     withdraw(op);
+    if (NULL != op->args.device) {
+        crdma_device_release(op);
+    }
     return status;
 }

@@ -60,6 +60,7 @@ void crdma_op_destroy(crdma_op_t *op)
     free_items(op->unused);
     free(op->recvs);
     free(op->srcs);
+    free(op->landings);
     free(op);
 }
 
@@ -89,8 +90,8 @@ crdma_status_t crdma_op_start(crdma_op_t *op, const crdma_op_args_t *args)
     crdma_group_t *g = op->group;
     const crdma_sched_t *sched = args->plan->sched;
     const uint64_t seq = ++g->seq;
+    const crdma_cut_t cut = crdma_op_cut(args);
     crdma_status_t status;
-    size_t unit;
 
     op->args = *args;
     op->reduction = NULL != args->reducer.kernel || NULL != args->reducer.call;
@@ -101,20 +102,9 @@ crdma_status_t crdma_op_start(crdma_op_t *op, const crdma_op_args_t *args)
     __atomic_store_n(&g->region->history[seq % CRDMA_HISTORY].sig, op->args.sig, __ATOMIC_RELEASE);
     __atomic_store_n(&g->region->history[seq % CRDMA_HISTORY].seq, seq, __ATOMIC_RELEASE);
 
-    /* elements per cache line, if the size is a power of two */
-    unit = args->elsize <= CRDMA_LINE && 0 == (args->elsize & (args->elsize - 1))
-               ? (size_t) CRDMA_LINE >> __builtin_ctzl(args->elsize)
-               : 1;
-    op->grain = unit;
-    op->seg_count = args->count;
-    op->nseg = 1;
-    if (0 != args->segment && args->segment < args->count * args->elsize) {
-        op->seg_count = args->segment / args->elsize / unit * unit;
-        if (0 == op->seg_count) {
-            op->seg_count = unit;
-        }
-        op->nseg = (args->count + op->seg_count - 1) / op->seg_count;
-    }
+    op->grain = cut.grain;
+    op->seg_count = cut.seg_count;
+    op->nseg = cut.nseg;
     op->t = 0;
     op->step = 0;
     op->started = false;
@@ -124,11 +114,13 @@ crdma_status_t crdma_op_start(crdma_op_t *op, const crdma_op_args_t *args)
 
     status = reserve(op, args->plan->widest);
     if (CRDMA_OK == status && sched->uses_tmp) {
-        const int lag = sched->skew[sched->nphases - 1];
-
-        op->tmp_depth = op->nseg > (size_t) lag + 2 ? lag + 2 : (int) op->nseg;
-        status = crdma_group_tmp(g, op->seg_count * args->elsize * (size_t) op->tmp_depth + 1,
-                                 &op->tmp);
+        op->tmp_depth = crdma_op_tmp_depth(args, &cut);
+        if (NULL != args->device) {
+            op->tmp = op->tmp_block->data;
+        } else {
+            status = crdma_group_tmp(g, op->seg_count * args->elsize * (size_t) op->tmp_depth + 1,
+                                     &op->tmp);
+        }
     }
     return status;
 }
@@ -205,6 +197,9 @@ static crdma_status_t push_send(crdma_op_t *op, crdma_edge_t *edge, const char *
     }
     crdma_send_start(&item->send, edge, crdma_group_rndv(op->group, edge, op->reduction), src, len,
                      crdma_op_chunk(op, len), op->args.sig);
+    if (CRDMA_PROTOCOL_RNDV == item->send.protocol) {
+        item->send.device = op->args.device; /* else it has no data (crdma_device_fits) */
+    }
     status = crdma_send_progress(&item->send);
     if (CRDMA_AGAIN == status) {
         item->next = NULL;
@@ -286,6 +281,9 @@ static crdma_status_t step_recv(crdma_op_t *op, const crdma_step_t *step, size_t
                              crdma_op_chunk(op, len), op->args.sig);
         }
         op->started = true;
+        if (NULL != op->args.device) {
+            crdma_device_begin_step(op, step->npeers);
+        }
     }
     for (int i = 0; i < step->npeers; ++i) {
         crdma_recv_t *recv = &op->recvs[i];
@@ -297,7 +295,8 @@ static crdma_status_t step_recv(crdma_op_t *op, const crdma_step_t *step, size_t
             continue;
         }
         dst = crdma_op_locate(op, step->dst, seg, step->dst_block + i * step->stride, step->nblocks, &len);
-        status = crdma_recv_progress(recv, dst);
+        status = NULL != op->args.device ? crdma_device_recv(op, i, dst)
+                                         : crdma_recv_progress(recv, dst);
         if (CRDMA_OK == status) {
             recv->complete = true;
             continue;
@@ -321,6 +320,10 @@ static crdma_status_t step_copy(crdma_op_t *op, const crdma_step_t *step, size_t
         if (crdma_op_is_sending(op, dst, len)) {
             op->waiting = NULL;
             return CRDMA_AGAIN;
+        }
+        if (NULL != op->args.device) {
+            op->waiting = NULL;
+            return crdma_device_copy(op, dst, src, len);
         }
         memcpy(dst, src, len);
     }

@@ -29,6 +29,9 @@ typedef struct crdma_op_args {
     size_t segment; /* bytes per segment, 0: one segment */
     uint64_t sig;
     crdma_reducer_t reducer;
+    /* in and out are in GPU memory, and crdma_device_fits has said yes (device.h). Else NULL. A reducer is
+     * set all the same. */
+    crdma_cuda_call_t *device;
 } crdma_op_args_t;
 
 typedef struct crdma_op crdma_op_t;

@@ -4,6 +4,7 @@
 #ifndef CRDMA_ENGINE_OP_INTERNAL_H
 #define CRDMA_ENGINE_OP_INTERNAL_H
 
+#include "coll_rdma/engine/device.h"
 #include "coll_rdma/engine/op.h"
 
 /* Sends under way. Callbacks of transports point into them, so they never move. */
@@ -47,7 +48,49 @@ struct crdma_op {
     crdma_edge_t *suspect; /* watch.c: it looked bad at the last look of this wait */
     int turn;              /* watch.c: which edge of the plan is looked at next */
     uint64_t odd_seq, odd_sig; /* watch.c: the call on which we and a peer disagree, and ours */
+
+    /* device.c */
+    struct crdma_landing *landings; /* of recvs */
+    int nlandings;
+    uint64_t ticket; /* of the kernel or copy of this step, 0: not started */
+    crdma_cuda_block_t *tmp_block, *operands;
+    int noperands;
+    size_t operand_bytes;
 };
+
+/* How a call is cut into segments. */
+typedef struct crdma_cut {
+    size_t grain;     /* elements per unit of block boundaries */
+    size_t seg_count; /* elements per segment */
+    size_t nseg;
+} crdma_cut_t;
+
+static inline crdma_cut_t crdma_op_cut(const crdma_op_args_t *args)
+{
+    /* elements per cache line, if the size is a power of two */
+    const size_t unit = args->elsize <= CRDMA_LINE && 0 == (args->elsize & (args->elsize - 1))
+                            ? (size_t) CRDMA_LINE >> __builtin_ctzl(args->elsize)
+                            : 1;
+    crdma_cut_t cut = {.grain = unit, .seg_count = args->count, .nseg = 1};
+
+    if (0 != args->segment && args->segment < args->count * args->elsize) {
+        cut.seg_count = args->segment / args->elsize / unit * unit;
+        if (0 == cut.seg_count) {
+            cut.seg_count = unit;
+        }
+        cut.nseg = (args->count + cut.seg_count - 1) / cut.seg_count;
+    }
+    return cut;
+}
+
+/* Segments that TMP holds. */
+static inline int crdma_op_tmp_depth(const crdma_op_args_t *args, const crdma_cut_t *cut)
+{
+    const crdma_sched_t *sched = args->plan->sched;
+    const int lag = sched->skew[sched->nphases - 1];
+
+    return cut->nseg > (size_t) lag + 2 ? lag + 2 : (int) cut->nseg;
+}
 
 /* The memory of blocks [block, block + n) of segment `seg` in buffer `buf`; *len: its bytes. */
 char *crdma_op_locate(const crdma_op_t *op, int buf, size_t seg, int block, int n, size_t *len);

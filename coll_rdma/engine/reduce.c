@@ -202,6 +202,12 @@ crdma_status_t crdma_op_reduce(crdma_op_t *op, const crdma_step_t *step, size_t 
         op->started = true;
         op->off = 0;
         op->ready = 0;
+        if (NULL != op->args.device) {
+            crdma_device_begin_step(op, step->npeers);
+        }
+    }
+    if (NULL != op->args.device) {
+        return crdma_device_reduce(op, step, dst, self, len);
     }
     if (op->gather) {
         status = crdma_group_scratch(op->group, n * len, &scratch);

@@ -14,6 +14,7 @@
 
 #include <stdint.h>
 
+#include "coll_rdma/device/cuda_work.h"
 #include "coll_rdma/protocol/edge.h"
 
 typedef enum crdma_protocol {
@@ -52,6 +53,10 @@ typedef struct crdma_send {
     bool written;      /* remote rendezvous write: payload and flag are out */
     void *exposed;     /* remote rendezvous read: registration of src */
     crdma_tx_t tx;
+    crdma_cuda_call_t *device; /* src is in its GPU memory; NULL: in host memory */
+    crdma_cuda_stage_t *stage; /* device: the copy for a receiver without a GPU */
+    uint64_t ticket;           /* of that copy */
+    bool staged;               /* it is complete */
 } crdma_send_t;
 
 /* Reserve positions. The edge need not be open yet. */
@@ -76,6 +81,7 @@ typedef struct crdma_recv {
     crdma_tx_t tx;
     bool complete;     /* for the caller: all of it has been received */
     bool requested;    /* remote rendezvous read: the get is under way */
+    bool staged;       /* rendezvous: the sender has copied it from its GPU, for us to read */
 } crdma_recv_t;
 
 void crdma_recv_start(crdma_recv_t *recv, crdma_edge_t *edge, const crdma_rndv_mode_t *rndv,

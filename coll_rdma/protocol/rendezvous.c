@@ -167,14 +167,16 @@ static crdma_status_t send_remote_write(crdma_send_t *send)
 
 crdma_status_t crdma_rndv_send(crdma_send_t *send)
 {
+    if (NULL != send->device) {
+        return crdma_rndv_send_device(send);
+    }
     if (!send->edge->remote) {
         return send_direct(send);
     }
     return send->rndv->sender_copies ? send_remote_write(send) : send_remote_read(send);
 }
 
-/* The block of the message, once its flag is there and its signature is right. */
-static crdma_status_t see(crdma_recv_t *recv, crdma_slot_t **out)
+crdma_status_t crdma_rndv_descriptor(crdma_recv_t *recv, crdma_slot_t **out)
 {
     crdma_edge_t *edge = recv->edge;
     crdma_slot_t *slot = crdma_ring_block(edge->geometry, edge->rx_ring, recv->position);
@@ -187,9 +189,20 @@ static crdma_status_t see(crdma_recv_t *recv, crdma_slot_t **out)
         edge->seen_sig = slot->sig;
         return CRDMA_ERR_MISMATCH;
     }
-    recv->seen = true;
     *out = slot;
     return CRDMA_OK;
+}
+
+/* As that, once the data can be read by the host. */
+static crdma_status_t see(crdma_recv_t *recv, crdma_slot_t **out)
+{
+    crdma_status_t status = crdma_rndv_descriptor(recv, out);
+
+    if (CRDMA_OK == status && CRDMA_RNDV_ON_DEVICE == (uint32_t) (*out)->flag) {
+        status = crdma_rndv_want(recv, *out);
+    }
+    recv->seen = CRDMA_OK == status;
+    return status;
 }
 
 static crdma_status_t recv_direct(crdma_recv_t *recv, char *dst)
@@ -203,11 +216,11 @@ static crdma_status_t recv_direct(crdma_recv_t *recv, char *dst)
         if (CRDMA_OK != status) {
             return status;
         }
-        if (recv->rndv->sender_copies) {
+        if (recv->rndv->sender_copies && !recv->staged) {
             __atomic_store_n(&slot->dst, (uint64_t) (uintptr_t) dst, __ATOMIC_RELEASE);
         }
     }
-    if (recv->rndv->receiver_copies
+    if ((recv->rndv->receiver_copies || recv->staged)
         && __atomic_load_n(&slot->next, __ATOMIC_RELAXED) < recv->len) {
         copy_chunks(slot, recv->edge->peer, dst, slot->src, false);
     }

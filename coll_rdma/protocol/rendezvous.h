@@ -14,6 +14,17 @@
  * late look at the block is safe: the block is rewritten only by the sender itself, and the ring
  * outlives the sender's last use (edge.h, invariant 4).
  *
+ * Direct peers, the sender's data in GPU memory:
+ *   5. the low half of the flag is CRDMA_RNDV_ON_DEVICE, and the payload of the block is the name of
+ *      the memory (device/cuda_share.h), whose contents are complete
+ *   6. a receiver that can opens it, takes the message as one chunk (`next`), copies or reduces from it,
+ *      and when that is complete adds the length to `done` and consumes p
+ *   7. any other stores CRDMA_RNDV_WANTED (or _REFUSED: it tried) to dst; the sender copies the data to
+ *      host memory, stores src, then CRDMA_RNDV_STAGED to dst (release); the receiver goes on with 3,
+ *      alone
+ * So the descriptor tells what the receiver must know of the sender's memory, and the sender needs to know
+ * nothing of the receiver's.
+ *
  * Remote peers:
  *   read   sender exposes src, sends address and key as the payload of block p; the receiver gets
  *          the data and consumes p; the credit tells the sender
@@ -37,5 +48,27 @@ void crdma_recv_withdraw(crdma_recv_t *recv);
 
 /* Smallest block that holds an address and a key for a remote peer, bytes. */
 #define CRDMA_RNDV_BLOCK_MIN ((uint32_t) sizeof(crdma_exposed_t))
+
+enum { CRDMA_RNDV_ON_DEVICE = 1 };                                            /* flag, 5. */
+enum { CRDMA_RNDV_WANTED = 1, CRDMA_RNDV_REFUSED = 2, CRDMA_RNDV_STAGED = 3 }; /* dst, 7. */
+
+/* rendezvous_device.c. Sender: part of crdma_rndv_send; and giving back what a send that did not end still
+ * holds, after it was withdrawn and the pipe has been waited for. */
+crdma_status_t crdma_rndv_send_device(crdma_send_t *send);
+void crdma_rndv_send_release(crdma_send_t *send);
+
+/* Receiver without a GPU: 7., once the descriptor has been seen. */
+crdma_status_t crdma_rndv_want(crdma_recv_t *recv, crdma_slot_t *slot);
+
+/* Receiver with a GPU. look: CRDMA_OK when the descriptor is there; *name is NULL if the data is in host
+ * memory. Then take, and taken when the memory is not read any more (CRDMA_ERR_PEER: withdrawn meanwhile),
+ * then crdma_recv_finish; or refuse, then crdma_rndv_recv as for host memory. */
+crdma_status_t crdma_rndv_look(crdma_recv_t *recv, const crdma_cuda_name_t **name);
+void crdma_rndv_refuse(crdma_recv_t *recv);
+crdma_status_t crdma_rndv_take(crdma_recv_t *recv);
+crdma_status_t crdma_rndv_taken(crdma_recv_t *recv);
+
+/* The block of the message, once its flag is there and its signature is right. */
+crdma_status_t crdma_rndv_descriptor(crdma_recv_t *recv, crdma_slot_t **slot);
 
 #endif

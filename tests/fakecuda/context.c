@@ -109,6 +109,9 @@ FAKE_API cuGetErrorName(crdma_cu_result_t error, const char **name)
     case CRDMA_CU_NOT_INITIALIZED: *name = "CUDA_ERROR_NOT_INITIALIZED"; break;
     case CRDMA_CU_INVALID_CONTEXT: *name = "CUDA_ERROR_INVALID_CONTEXT"; break;
     case CRDMA_CU_INVALID_HANDLE: *name = "CUDA_ERROR_INVALID_HANDLE"; break;
+    case CRDMA_CU_MAP_FAILED: *name = "CUDA_ERROR_MAP_FAILED"; break;
+    case CRDMA_CU_PEER_ACCESS_UNSUPPORTED: *name = "CUDA_ERROR_PEER_ACCESS_UNSUPPORTED"; break;
+    case CRDMA_CU_NOT_SUPPORTED: *name = "CUDA_ERROR_NOT_SUPPORTED"; break;
     case FAKE_ILLEGAL_ADDRESS: *name = "CUDA_ERROR_ILLEGAL_ADDRESS"; break;
     case CRDMA_CU_LAUNCH_FAILED: *name = "CUDA_ERROR_LAUNCH_FAILED"; break;
     default: *name = NULL; return CRDMA_CU_INVALID_VALUE;

@@ -3,6 +3,7 @@
  *
  *   context.c   devices, contexts, errors, what is counted and made to fail
  *   memory.c    device, managed and pinned memory
+ *   ipc.c       device memory of other processes
  *   stream.c    streams: threads that copy and run kernels, late
  *
  * One lock protects everything; work is done outside it.
@@ -50,6 +51,29 @@ void *fake_translate(crdma_cu_ptr_t p);
 /* May a kernel touch all of [p, p + bytes)? A copy may touch host memory too. */
 bool fake_reaches(crdma_cu_ptr_t p, size_t bytes, bool copy);
 void fake_forget_context(const fake_context_t *context);
+
+/* The memory file: device memory, managed memory, then one word for each export. */
+#define FAKE_HALF    ((size_t) 512 << 20) /* bytes of device memory, and of managed memory */
+#define FAKE_EXPORTS 4096
+
+/* What a block was exported as, in the memory file, so that all processes see it. */
+typedef struct fake_export {
+    uint64_t id;     /* of the allocation; 0: none yet */
+    uint64_t opened; /* by other processes */
+    uint64_t freed;
+} fake_export_t;
+
+/* ipc.c; the lock is held. */
+typedef struct fake_import fake_import_t;
+/* The other process's memory at p, which is this process's address for it: its bytes, or NULL. *stale:
+ * the owner has freed it. */
+char *fake_import_find(const char *p, size_t *left, bool *stale, const fake_context_t **context);
+void fake_import_forget(const fake_context_t *context);
+
+/* memory.c: the export of the device memory that begins at p, NULL if it cannot be exported; its place in
+ * the memory file, and that file. */
+fake_export_t *fake_export_of(crdma_cu_ptr_t p, uint64_t *offset, uint64_t *size, int *index,
+                              int *fd);
 
 /* stream.c */
 fake_stream_t *fake_stream_new(fake_context_t *context, bool blocking);

@@ -4,6 +4,8 @@
  *   what the application sees     | device: PROT_NONE ............ | managed: readable, writable |
  *   where the driver works        | the same bytes, readable, writable (one memory file)         |
  *
+ * Behind them the file holds what has been exported to other processes (ipc.c).
+ *
  * The host that touches device memory gets SIGSEGV, a system call EFAULT. fakecuda_guard makes managed
  * memory as inaccessible while the code under test runs. Freed memory is filled with 0xdd.
  */
@@ -17,7 +19,7 @@
 
 #include "tests/fakecuda/fakecuda.h"
 
-#define HALF  ((size_t) 512 << 20) /* bytes of device memory, and of managed memory */
+#define HALF  FAKE_HALF
 #define GRAIN ((size_t) 512)
 
 enum { MAX_BLOCKS = 4096 };
@@ -30,11 +32,18 @@ typedef struct block {
     size_t size;
     fake_context_t *context; /* NULL: of a pool */
     crdma_cu_device_t device;
+    uint64_t id; /* of the allocation */
+    bool exported;
 } block_t;
 
 static char *view, *real; /* 2 x HALF each */
 static size_t used[2];
 static block_t blocks[MAX_BLOCKS];
+static fake_export_t *exports; /* by block */
+static int memory_fd;
+static uint64_t last_id;
+
+_Static_assert((int) FAKE_EXPORTS == (int) MAX_BLOCKS, "one word for each block");
 
 /* The lock is held, as for all that is not exported. */
 static bool set_up(void)
@@ -45,17 +54,20 @@ static bool set_up(void)
         return true;
     }
     fd = memfd_create("fakecuda", MFD_CLOEXEC);
-    if (0 > fd || 0 != ftruncate(fd, (off_t) (2 * HALF))) {
+    if (0 > fd
+        || 0 != ftruncate(fd, (off_t) (2 * HALF + FAKE_EXPORTS * sizeof(fake_export_t)))) {
         return false;
     }
+    exports = mmap(NULL, FAKE_EXPORTS * sizeof(fake_export_t), PROT_READ | PROT_WRITE, MAP_SHARED,
+                   fd, (off_t) (2 * HALF));
     view = mmap(NULL, 2 * HALF, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     real = mmap(NULL, 2 * HALF, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (MAP_FAILED == view || MAP_FAILED == real
+    if (MAP_FAILED == view || MAP_FAILED == real || MAP_FAILED == exports
         || MAP_FAILED == mmap(view + HALF, HALF, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
                               (off_t) HALF)) {
         abort();
     }
-    close(fd);
+    memory_fd = fd; /* others open it through /proc */
     return true;
 }
 
@@ -74,16 +86,29 @@ static block_t *find(crdma_cu_ptr_t p)
 
 void *fake_translate(crdma_cu_ptr_t p)
 {
-    char *at = (char *) (uintptr_t) p;
+    const fake_context_t *context;
+    char *at = (char *) (uintptr_t) p, *imported;
+    size_t left;
+    bool stale;
 
-    return NULL != view && at >= view && at < view + 2 * HALF ? real + (at - view) : at;
+    if (NULL != view && at >= view && at < view + 2 * HALF) {
+        return real + (at - view);
+    }
+    imported = fake_import_find(at, &left, &stale, &context);
+    return NULL != imported ? imported : at;
 }
 
 bool fake_reaches(crdma_cu_ptr_t p, size_t bytes, bool copy)
 {
     const block_t *block = find(p);
     const char *at = (const char *) (uintptr_t) p;
+    const fake_context_t *context;
+    size_t left;
+    bool stale;
 
+    if (NULL == block && NULL != fake_import_find(at, &left, &stale, &context)) {
+        return bytes <= left && !stale;
+    }
     if (NULL == block) {
         return copy && (NULL == view || at + bytes <= view || at >= view + 2 * HALF);
     }
@@ -100,7 +125,7 @@ static block_t *new_block(size_t size, bool managed)
         block_t *b = &blocks[i];
 
         if (FREE == b->kind && NULL != b->start && managed == b->managed && rounded == b->size) {
-            return b;
+            return b; /* also while another process has what was there before open */
         }
         if (FREE == b->kind && NULL == b->start && NULL == unused) {
             unused = b;
@@ -131,6 +156,8 @@ static crdma_cu_result_t allocate(crdma_cu_ptr_t *p, size_t size, enum kind kind
         block->kind = kind;
         block->context = of_pool ? NULL : context;
         block->device = context->device;
+        block->id = ++last_id;
+        block->exported = false;
         *p = (crdma_cu_ptr_t) (uintptr_t) block->start;
         result = CRDMA_CU_SUCCESS;
     }
@@ -157,8 +184,38 @@ FAKE_API cuMemAllocManaged(crdma_cu_ptr_t *p, size_t size, unsigned flags)
 
 static void release(block_t *block)
 {
+    fake_export_t *exported = &exports[block - blocks];
+
+    if (block->exported) {
+        __atomic_store_n(&exported->freed, 1, __ATOMIC_RELEASE);
+        if (0 != __atomic_load_n(&exported->opened, __ATOMIC_ACQUIRE)) {
+            (void) fake_count("freed_while_open");
+        }
+    }
     memset(fake_translate((crdma_cu_ptr_t) (uintptr_t) block->start), 0xdd, block->size);
     block->kind = FREE;
+}
+
+fake_export_t *fake_export_of(crdma_cu_ptr_t p, uint64_t *offset, uint64_t *size, int *index, int *fd)
+{
+    block_t *block = find(p);
+    fake_export_t *exported;
+
+    if (NULL == block || DEVICE != block->kind || NULL == block->context
+        || (uintptr_t) block->start != p) {
+        return NULL;
+    }
+    exported = &exports[block - blocks];
+    if (!block->exported) {
+        block->exported = true;
+        exported->freed = exported->opened = 0;
+        __atomic_store_n(&exported->id, block->id, __ATOMIC_RELEASE);
+    }
+    *offset = (uint64_t) (block->start - view);
+    *size = block->size;
+    *index = (int) (block - blocks);
+    *fd = memory_fd;
+    return exported;
 }
 
 FAKE_API cuMemFree_v2(crdma_cu_ptr_t p)
@@ -255,6 +312,7 @@ FAKE_API cuMemFreeHost(void *p)
 
 void fake_forget_context(const fake_context_t *context)
 {
+    fake_import_forget(context);
     for (int i = 0; i < MAX_BLOCKS; ++i) {
         block_t *block = &blocks[i];
 
@@ -272,7 +330,10 @@ void fake_forget_context(const fake_context_t *context)
 FAKE_API cuPointerGetAttributes(unsigned n, const int *attributes, void **values, crdma_cu_ptr_t p)
 {
     static const block_t nothing;
+    block_t imported = {.kind = DEVICE};
+    const fake_context_t *context;
     const block_t *block;
+    bool stale;
 
     if (!fake_is_initialised()) {
         return CRDMA_CU_NOT_INITIALIZED;
@@ -280,6 +341,14 @@ FAKE_API cuPointerGetAttributes(unsigned n, const int *attributes, void **values
     pthread_mutex_lock(&fake_lock);
     (void) fake_count("attributes");
     block = find(p);
+    if (NULL == block
+        && NULL
+               != fake_import_find((const char *) (uintptr_t) p, &imported.size, &stale, &context)) {
+        imported.context = (fake_context_t *) (uintptr_t) context;
+        imported.device = context->device;
+        imported.start = (char *) (uintptr_t) p;
+        block = &imported;
+    }
     block = NULL == block ? &nothing : block;
     for (unsigned i = 0; i < n; ++i) {
         switch (attributes[i]) {
@@ -294,6 +363,7 @@ FAKE_API cuPointerGetAttributes(unsigned n, const int *attributes, void **values
         case CRDMA_CU_POINTER_DEVICE_ORDINAL:
             *(int *) values[i] = FREE == block->kind ? -2 : block->device;
             break;
+        case CRDMA_CU_POINTER_BUFFER_ID: *(unsigned long long *) values[i] = block->id; break;
         case CRDMA_CU_POINTER_RANGE_START: *(char **) values[i] = block->start; break;
         case CRDMA_CU_POINTER_RANGE_SIZE: *(size_t *) values[i] = block->size; break;
         default: abort();

@@ -4,7 +4,8 @@
  *
  * Adversary: before each copy or kernel a stream sleeps up to FAKECUDA_DELAY_US microseconds (default 0),
  * and copies come in two parts, the second one first. So whoever looks before he has synchronised
- * sees old bytes, or half of the new ones. Calls named in FAKECUDA_FAIL fail (context.c); a copy or
+ * sees old bytes, or half of the new ones. FAKECUDA_LIE=1: questions whether work is done are
+ * answered with yes at once, as if nobody had waited; the blocking cuMemcpy waits all the same. Calls named in FAKECUDA_FAIL fail (context.c); a copy or
  * kernel that fails does so when it is done, not when it is asked for, and stops its context for good.
  *
  * Order: work in a blocking stream follows what was in the context's default stream, and the other way
@@ -18,7 +19,7 @@
 #include "tests/fakecuda/kernels.h"
 
 enum { MAX_STREAMS = 256, MAX_THREADS = 4096 };
-enum type { COPY, FILL, KERNEL, STOP };
+enum type { COPY, FILL, KERNEL, EVENT, STOP };
 
 typedef struct task {
     enum type type;
@@ -82,10 +83,21 @@ static bool is_allowed(const task_t *task)
     return fake_reaches((uintptr_t) task->args.dst, 1, false);
 }
 
+/* See above: adversary. */
+static bool lies(void)
+{
+    static int answer = -1;
+
+    if (0 > answer) {
+        answer = NULL != getenv("FAKECUDA_LIE");
+    }
+    return 0 != answer;
+}
+
 /* Without the lock. */
 static void perform(task_t *task, unsigned us)
 {
-    char *dst = fake_translate(task->dst), *src = fake_translate(task->src);
+    char *dst = (char *) (uintptr_t) task->dst, *src = (char *) (uintptr_t) task->src;
     const size_t half = task->bytes / 2;
 
     switch (task->type) {
@@ -96,15 +108,24 @@ static void perform(task_t *task, unsigned us)
         break;
     case FILL: memset(dst, task->value, task->bytes); break;
     case KERNEL:
-        task->args.dst = fake_translate((uintptr_t) task->args.dst);
-        for (uint32_t s = 0; s < task->args.nsrc; ++s) {
-            task->args.src[s] = fake_translate((uintptr_t) task->args.src[s]);
-        }
         for (unsigned t = task->threads; 0 < t; --t) {
             task->kernel(&task->args, t - 1, task->threads);
         }
         break;
     default: break;
+    }
+}
+
+/* From the addresses of programs to those where the driver works. The lock is held. */
+static void translate(task_t *task)
+{
+    task->dst = (uintptr_t) fake_translate(task->dst);
+    task->src = (uintptr_t) fake_translate(task->src);
+    if (KERNEL == task->type) {
+        task->args.dst = fake_translate((uintptr_t) task->args.dst);
+        for (uint32_t s = 0; s < task->args.nsrc; ++s) {
+            task->args.src[s] = fake_translate((uintptr_t) task->args.src[s]);
+        }
     }
 }
 
@@ -133,8 +154,11 @@ static void *work(void *argument)
         }
         if (CRDMA_CU_SUCCESS == stream->context->error) {
             const bool good = !task->fails && is_allowed(task);
-            const unsigned us = lateness();
+            const unsigned us = EVENT == task->type ? 0 : lateness();
 
+            if (good) {
+                translate(task);
+            }
             pthread_mutex_unlock(&fake_lock);
             be_late(us);
             if (good) {
@@ -287,6 +311,9 @@ typedef struct event {
     unsigned long seq; /* done when the stream has done so much */
 } event_t;
 
+/* An event is work of its own in the stream: in a blocking one it waits for what was in the default
+ * stream, as everything there. */
+
 FAKE_API cuEventCreate(event_t **event, unsigned flags)
 {
     (void) flags;
@@ -304,17 +331,14 @@ FAKE_API cuEventDestroy_v2(event_t *event)
 
 FAKE_API cuEventRecord(event_t *event, fake_stream_t *stream)
 {
-    crdma_cu_result_t result = CRDMA_CU_SUCCESS;
+    const crdma_cu_result_t result = ask(stream, &(task_t) {.type = EVENT}, "record", false);
 
-    pthread_mutex_lock(&fake_lock);
-    if (!stream->alive || stream->context != fake_current()) {
-        result = CRDMA_CU_INVALID_HANDLE;
-    } else {
+    if (CRDMA_CU_SUCCESS == result) {
+        pthread_mutex_lock(&fake_lock);
         event->stream = stream;
         event->seq = stream->asked;
-        result = stream->context->error;
+        pthread_mutex_unlock(&fake_lock);
     }
-    pthread_mutex_unlock(&fake_lock);
     return result;
 }
 
@@ -325,7 +349,7 @@ FAKE_API cuEventQuery(event_t *event)
     pthread_mutex_lock(&fake_lock);
     if (NULL != event->stream) {
         result = CRDMA_CU_SUCCESS != event->stream->context->error ? event->stream->context->error
-                 : event->stream->done < event->seq                ? CRDMA_CU_NOT_READY
+                 : event->stream->done < event->seq && !lies()     ? CRDMA_CU_NOT_READY
                                                                    : CRDMA_CU_SUCCESS;
     }
     pthread_mutex_unlock(&fake_lock);
@@ -405,7 +429,9 @@ FAKE_API cuStreamSynchronize(fake_stream_t *stream)
     if (!stream->alive) {
         result = CRDMA_CU_INVALID_HANDLE;
     } else {
-        fake_wait_stream(stream);
+        if (!lies()) {
+            fake_wait_stream(stream);
+        }
         result = context->error;
     }
     pthread_mutex_unlock(&fake_lock);
@@ -417,6 +443,7 @@ FAKE_API cuStreamQuery(fake_stream_t *stream)
     const crdma_cu_result_t error = stream->context->error;
 
     return CRDMA_CU_SUCCESS != error                                      ? error
-           : __atomic_load_n(&stream->done, __ATOMIC_ACQUIRE) < stream->asked ? CRDMA_CU_NOT_READY
-                                                                              : CRDMA_CU_SUCCESS;
+           : __atomic_load_n(&stream->done, __ATOMIC_ACQUIRE) < stream->asked && !lies()
+               ? CRDMA_CU_NOT_READY
+               : CRDMA_CU_SUCCESS;
 }
