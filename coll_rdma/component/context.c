@@ -4,13 +4,15 @@
  * One lock protects the table of peers and serialises set-up and tear-down; it is never held
  * across communication or progress. Peers stay known while any communicator uses them, and a
  * while longer: a program that duplicates and frees communicators in a loop maps its peers once.
- * Peers without communicators whose process is gone are forgotten when a new peer is attached.
+ * Peers without communicators whose process is gone are forgotten when new peers are attached: they are
+ * looked for once each time that the lock is taken, so attaching N peers takes O(N) steps.
  */
 #include "coll_rdma/component/coll_rdma.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "coll_rdma/base/map.h"
 #include "coll_rdma/component/coll_rdma_card.h"
 #include "coll_rdma/device/cuda.h"
 #include "coll_rdma/transport/shm.h"
@@ -25,6 +27,11 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static crdma_slab_t *slab;
 static crdma_peer_t **peers; /* direct and remote ones are different entries */
 static int npeers, capacity;
+/* Where a peer is in the table. May lack some, after a failure or because peers have moved; then it
+ * is made again. */
+static crdma_map_t places;
+static bool places_complete = true;
+static bool swept; /* since the lock was taken */
 
 /* The transports between hosts, best first, and which of them are open. */
 enum { NTRANSPORTS = COLL_RDMA_NTRANSPORTS };
@@ -38,6 +45,7 @@ static const crdma_transport_t *transport_at(int i)
 void coll_rdma_context_lock(void)
 {
     pthread_mutex_lock(&lock);
+    swept = false;
 }
 
 void coll_rdma_context_unlock(void)
@@ -88,18 +96,44 @@ static void forget(int i)
     }
     free(peer);
     peers[i] = peers[--npeers];
+    places_complete = false;
+}
+
+static uint64_t key_of(uint64_t cookie, const crdma_transport_t *transport)
+{
+    return cookie ^ (uint64_t) (uintptr_t) transport;
+}
+
+static void remember_place(int i)
+{
+    places_complete = CRDMA_OK == crdma_map_put(&places, key_of(peers[i]->cookie, peers[i]->transport), i)
+                      && places_complete;
 }
 
 /* transport: NULL for a direct peer. */
 static crdma_peer_t *find(uint64_t cookie, const crdma_transport_t *transport)
 {
-    for (int i = 0; i < npeers; ++i) {
-        if (peers[i]->cookie == cookie && transport == peers[i]->transport) {
-            ++peers[i]->refs;
-            return peers[i];
+    int64_t i;
+
+    if (!places_complete) {
+        crdma_map_clear(&places);
+        places_complete = true;
+        for (int p = 0; p < npeers; ++p) {
+            remember_place(p);
         }
     }
-    return NULL;
+    i = crdma_map_find(&places, key_of(cookie, transport));
+    if (0 > i || peers[i]->cookie != cookie || transport != peers[i]->transport) {
+        return NULL; /* unknown, or, between random numbers, as good as never, known twice */
+    }
+    ++peers[i]->refs;
+    return peers[i];
+}
+
+static void add(crdma_peer_t *peer)
+{
+    peers[npeers] = peer;
+    remember_place(npeers++);
 }
 
 /* A new entry; it is not in the table yet. */
@@ -107,11 +141,12 @@ static crdma_peer_t *new_peer(uint64_t cookie)
 {
     crdma_peer_t *peer;
 
-    for (int i = npeers - 1; 0 <= i; --i) {
+    for (int i = swept ? -1 : npeers - 1; 0 <= i; --i) {
         if (0 == peers[i]->refs && NULL != peers[i]->map && !crdma_shm_alive(peers[i])) {
             forget(i);
         }
     }
+    swept = true;
     if (npeers == capacity) {
         const int more = 0 == capacity ? 16 : 2 * capacity;
         crdma_peer_t **grown = realloc(peers, (size_t) more * sizeof(*peers));
@@ -145,7 +180,7 @@ crdma_status_t coll_rdma_context_direct_peer(const coll_rdma_card_t *card, crdma
             free(peer);
             return status;
         }
-        peers[npeers++] = peer;
+        add(peer);
     }
     *out = peer;
     return CRDMA_OK;
@@ -167,7 +202,7 @@ crdma_status_t coll_rdma_context_remote_peer(const crdma_transport_t *transport,
             free(peer);
             return status;
         }
-        peers[npeers++] = peer;
+        add(peer);
     }
     *out = peer;
     return CRDMA_OK;
@@ -249,6 +284,8 @@ void coll_rdma_context_close(void)
     free(peers);
     peers = NULL;
     capacity = 0;
+    crdma_map_clear(&places);
+    places_complete = true;
     crdma_slab_destroy(slab);
     slab = NULL;
     crdma_cuda_close();

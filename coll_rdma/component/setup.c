@@ -25,6 +25,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "coll_rdma/base/map.h"
 #include "coll_rdma/component/coll_rdma_card.h"
 #include "opal/util/proc.h"
 
@@ -223,9 +224,13 @@ static void attach_direct(setup_t *s)
     const coll_rdma_card_t *mine = &s->cards[s->rank];
 
     s->shm_ok = s->cma = true;
+    if (CRDMA_OK != crdma_map_number(&s->cards[0].shm.host, sizeof(s->cards[0]), s->size, s->node,
+                                     &s->nnodes)) {
+        fail(s, "no memory");
+        return;
+    }
     for (int r = 0; r < s->size; ++r) {
         const coll_rdma_card_t *card = &s->cards[r];
-        int first = 0;
 
         if (!card->ok) {
             fail(s, other_rank);
@@ -236,10 +241,6 @@ static void attach_direct(setup_t *s)
             return;
         }
         s->regions[r] = card->region;
-        while (s->cards[first].shm.host != card->shm.host) {
-            ++first;
-        }
-        s->node[r] = first == r ? s->nnodes++ : s->node[first];
         if (r == s->rank) {
             continue;
         }
@@ -301,7 +302,8 @@ static int sharing(const setup_t *s)
     return 0 >= processors || here <= processors ? 1 : (int) ((here + processors - 1) / processors);
 }
 
-/* What messages between hosts cost: what the parameters say, else the best that was measured. */
+/* What messages between hosts cost: what the parameters say, else the rules file, else the best that was
+ * measured. */
 static int agree_on_network(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t *comm)
 {
     enum { FAILER, LATENCY, OVERHEAD, GAP, SHARING, NVALUES };
@@ -323,11 +325,17 @@ static int agree_on_network(setup_t *s, coll_rdma_module_t *module, ompi_communi
         fail(s, other_rank);
         return ret;
     }
-    n->latency_ns = 0 != crdma_params.net_latency ? crdma_params.net_latency
-                                                  : (uint64_t) values[LATENCY];
+    n->latency_ns = (uint64_t) values[LATENCY];
     n->overhead_ns = (uint64_t) values[OVERHEAD];
-    n->gap_ps = 0 != crdma_params.net_bandwidth ? 1000000 / crdma_params.net_bandwidth
-                                                : (uint64_t) values[GAP];
+    n->gap_ps = (uint64_t) values[GAP];
+    if (NULL != coll_rdma_rules()) {
+        crdma_network_override(n, &coll_rdma_rules()->network);
+    }
+    crdma_network_override(
+        n, &(crdma_network_hint_t) {.latency_ns = crdma_params.net_latency,
+                                    .gap_ps = 0 != crdma_params.net_bandwidth
+                                                  ? 1000000 / crdma_params.net_bandwidth
+                                                  : 0});
     n->sharing = (uint64_t) -values[SHARING];
     n->block_size = (size_t) crdma_params.block_size;
     n->rndv_min = crdma_network_rndv_min(n, RNDV_LEAST);

@@ -5,7 +5,7 @@
  *   LL, slot      pieces of at most a block. The sender's processor: overhead and copy into the
  *                 block, per piece; the port: gap or bytes; the receiver's: notification per
  *                 piece, and the copy out of the block unless a reduction reads it in place
- *                 and a port has brought it there.
+ *                 (inside a node, where that fetches the lines: at best).
  *                 Where the way was measured size by size (ll, way[]), these parts are stretched to it.
  *   rendezvous    between nodes the receiver's grant comes first (one latency more), then one
  *                 put without copies; inside a node one copy by the kernel.

@@ -33,45 +33,70 @@ static void calc(goal_t *g, double ns)
     fprintf(g->to, "l%ld: calc %.0f\n", ++g->label, ns);
 }
 
+static size_t bytes_of(const goal_t *g, const crdma_step_t *step, int64_t seg, int block, int i)
+{
+    return crdma_cut_length(&g->cut, seg, block + i * step->stride, step->nblocks);
+}
+
+/* As many bytes as the port is busy for: headers and marks count. */
+static unsigned long on_wire(const goal_t *g, int level, const crdma_model_message_t *m)
+{
+    const double byte = g->machine->level[level].byte;
+    const double bytes = 0 < byte ? m->wire / byte : (double) m->bytes;
+
+    return bytes < 1 ? 1 : (unsigned long) (bytes + 0.5);
+}
+
+/* The sender's processor, then the message. */
 static void sends(goal_t *g, const crdma_step_t *step, const int32_t *edges, int64_t seg)
 {
     for (int i = 0; i < step->npeers; ++i) {
-        const size_t bytes = crdma_cut_length(&g->cut, seg, step->src_block + i * step->stride,
-                                              step->nblocks);
+        const int level = level_of(g, edges[i]);
+        crdma_model_message_t m;
 
-        fprintf(g->to, "l%ld: send %zub to %d tag 0\n", g->label + 1, 0 == bytes ? 1 : bytes,
+        crdma_model_message_cost(g->machine, level, g->call->send_receive,
+                                 bytes_of(g, step, seg, step->src_block, i), &m);
+        calc(g, m.send_first + m.send_rest);
+        requires(g, g->label, g->label - 1);
+        fprintf(g->to, "l%ld: send %lub to %d tag 0\n", ++g->label, on_wire(g, level, &m),
                 g->job->edges[edges[i]].to);
-        ++g->label;
         requires(g, g->label, g->label - 1);
     }
 }
 
+/* Each message is found (and copied) when it is there; reductions follow it at best, and the last
+ * message at worst. The step is over when all of that is: the last label stands for it. */
 static void receives(goal_t *g, const crdma_step_t *step, const int32_t *edges, int64_t seg)
 {
+    const bool reduces = CRDMA_STEP_REDUCE == step->kind;
+    const bool late = CRDMA_MODEL_WORST == g->call->overlap && !g->call->send_receive;
     const long before = g->label;
-    double ns = 0;
+    double after = 0;
 
     for (int i = 0; i < step->npeers; ++i) {
         if (CRDMA_SELF == edges[i]) {
             continue;
         }
-        const size_t bytes = crdma_cut_length(&g->cut, seg, step->dst_block + i * step->stride,
-                                              step->nblocks);
+        const int level = level_of(g, edges[i]);
         crdma_model_message_t m;
 
-        crdma_model_message_cost(g->machine, level_of(g, edges[i]), g->call->send_receive, bytes,
-                                 &m);
-        ns += m.notify_all
-              + (CRDMA_STEP_REDUCE == step->kind ? g->machine->reduce * (double) bytes
-                                                 : m.copy_all);
-        fprintf(g->to, "l%ld: recv %zub from %d tag 0\n", ++g->label, 0 == bytes ? 1 : bytes,
+        crdma_model_message_cost(g->machine, level, g->call->send_receive,
+                                 bytes_of(g, step, seg, step->dst_block, i), &m);
+        const double combine = reduces ? g->machine->reduce * (double) m.bytes : 0;
+        const bool in_place = reduces && !g->call->send_receive
+                              && (0 < g->machine->level[level].byte || !late);
+
+        fprintf(g->to, "l%ld: recv %lub from %d tag 0\n", ++g->label, on_wire(g, level, &m),
                 g->job->edges[edges[i]].from);
         requires(g, g->label, before);
+        calc(g, m.notify_all + (in_place ? 0 : m.copy_all) + (late ? 0 : combine));
+        requires(g, g->label, g->label - 1);
+        after += late ? combine : 0;
     }
     const long last = g->label;
 
-    calc(g, ns);
-    for (long label = before + 1; label <= last; ++label) {
+    calc(g, after);
+    for (long label = before + 2; label <= last; label += 2) {
         requires(g, g->label, label);
     }
     if (last == before) {
@@ -92,7 +117,7 @@ crdma_status_t crdma_model_goal_write(FILE *to, const crdma_model_job_t *job,
 
         g.label = 0;
         fprintf(to, "\nrank %d {\n", r);
-        calc(&g, machine->call);
+        calc(&g, CRDMA_MODEL_WORST == call->overlap ? machine->call : 0);
         for (int64_t turn = 0; turn < g.cut.nseg + rank->lag; ++turn) {
             for (int i = 0; i < rank->nsteps; ++i) {
                 const crdma_step_t *step = &job->steps[rank->step + i];

@@ -304,9 +304,10 @@ static crdma_status_t receive_all(walk_t *w, int rank, const crdma_step_t *step,
         const int i = (int) f->sent;
         const int level = level_of(w, peers[i]);
         const size_t bytes = crdma_cut_length(&w->cut, seg, step->dst_block + i * step->stride, step->nblocks);
-        /* Inside a node the reader fetches the lines, whether it copies or combines them. */
-        const bool in_place =
-            reduces && !w->call->send_receive && 0 < w->machine->level[level].byte;
+        /* What is combined is read in place. Inside a node the lines must be fetched all the same; at
+         * best that overlaps. */
+        const bool in_place = reduces && !w->call->send_receive
+                              && (0 < w->machine->level[level].byte || !late);
 
         m[level] = *cost_of(w, level, bytes);
         const double all = m[level].notify_all + (in_place ? 0 : m[level].copy_all);

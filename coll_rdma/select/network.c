@@ -153,6 +153,13 @@ static void offer_chains(const crdma_network_t *n, int ranks, size_t m, best_t *
     }
 }
 
+void crdma_network_override(crdma_network_t *n, const crdma_network_hint_t *hint)
+{
+    n->latency_ns = 0 != hint->latency_ns ? hint->latency_ns : n->latency_ns;
+    n->overhead_ns = 0 != hint->overhead_ns ? hint->overhead_ns : n->overhead_ns;
+    n->gap_ps = 0 != hint->gap_ps ? hint->gap_ps : n->gap_ps;
+}
+
 size_t crdma_network_rndv_min(const crdma_network_t *n, size_t least)
 {
     /* Through blocks each byte costs its copies and its share of a message. */

@@ -28,6 +28,13 @@ typedef struct crdma_network {
     size_t rndv_min;   /* messages of at least so many bytes need one more latency */
 } crdma_network_t;
 
+/* What a user's file says of them; 0: nothing. */
+typedef struct crdma_network_hint {
+    uint64_t latency_ns, overhead_ns, gap_ps;
+} crdma_network_hint_t;
+
+void crdma_network_override(crdma_network_t *network, const crdma_network_hint_t *hint);
+
 /* A fast network: what is used if nothing was measured. */
 extern const crdma_network_t crdma_network_default;
 

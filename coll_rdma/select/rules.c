@@ -80,15 +80,58 @@ static bool parse_rule(const char *text, crdma_rule_t *rule)
     return parse_range(bytes, SIZE_MAX, &rule->bytes_min, &rule->bytes_max);
 }
 
-static uint64_t hash_of(const crdma_rules_t *rules)
+static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t n)
 {
-    const unsigned char *byte = (const unsigned char *) rules->rule;
-    uint64_t hash = 14695981039346656037u; /* FNV-1a */
-
-    for (size_t i = 0; i < (size_t) rules->n * sizeof(*rules->rule); ++i) {
-        hash = (hash ^ byte[i]) * 1099511628211u;
+    for (size_t i = 0; i < n; ++i) {
+        hash = (hash ^ ((const unsigned char *) bytes)[i]) * 1099511628211u; /* FNV-1a */
     }
     return hash;
+}
+
+static uint64_t hash_of(const crdma_rules_t *rules)
+{
+    const uint64_t hash = hash_bytes(14695981039346656037u, rules->rule,
+                                     (size_t) rules->n * sizeof(*rules->rule));
+
+    return hash_bytes(hash, &rules->network, sizeof(rules->network));
+}
+
+/* Values of the model that count here, as they are in the file. */
+typedef struct params {
+    double latency, overhead, notify, byte;
+} params_t;
+
+/* False: not `param NAME VALUE`. Names that are not of this layer are not looked at. */
+static bool parse_param(const char *text, params_t *params)
+{
+    const struct {
+        const char *name;
+        double *value;
+    } known[] = {{"between.latency", &params->latency},
+                 {"between.overhead", &params->overhead},
+                 {"between.notify", &params->notify},
+                 {"between.byte", &params->byte}};
+    char name[64], value[64], *end;
+
+    if (2 != sscanf(text, "%*s %63s %63s", name, value)) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); ++i) {
+        if (0 == strcmp(name, known[i].name)) {
+            *known[i].value = strtod(value, &end);
+            return end != value && '\0' == *end && *known[i].value >= 0
+                   && *known[i].value < 1e15;
+        }
+    }
+    return true;
+}
+
+static crdma_network_hint_t hint_of(const params_t *p)
+{
+    return (crdma_network_hint_t) {
+        .latency_ns = (uint64_t) (p->latency + 0.5),
+        .overhead_ns = (uint64_t) ((p->overhead + p->notify) / 2 + 0.5),
+        .gap_ps = (uint64_t) (1000 * p->byte + 0.5)};
 }
 
 static bool append(crdma_rules_t *rules, int *room, const crdma_rule_t *rule)
@@ -112,13 +155,21 @@ crdma_status_t crdma_rules_load(FILE *from, crdma_rules_t **out, int *line)
     crdma_rules_t *rules = calloc(1, sizeof(*rules));
     crdma_status_t status = NULL != rules ? CRDMA_OK : CRDMA_ERR_NOMEM;
     char text[512], word[16];
+    params_t params = {0};
     int room = 0;
 
     for (*line = 1; CRDMA_OK == status && NULL != fgets(text, sizeof(text), from); ++*line) {
         crdma_rule_t rule;
 
         text[strcspn(text, "#\n")] = '\0';
-        if (1 != sscanf(text, "%15s", word) || 0 == strcmp(word, "param")) {
+        if (1 != sscanf(text, "%15s", word)) {
+            continue;
+        }
+        if (0 == strcmp(word, "param")) {
+            if (!parse_param(text, &params)) {
+                status = CRDMA_ERR_PARAM;
+                break;
+            }
             continue;
         }
         if (0 != strcmp(word, "rule") || !parse_rule(text, &rule)) {
@@ -134,6 +185,7 @@ crdma_status_t crdma_rules_load(FILE *from, crdma_rules_t **out, int *line)
         crdma_rules_free(rules);
         return status;
     }
+    rules->network = hint_of(&params);
     rules->hash = hash_of(rules);
     *out = rules;
     return CRDMA_OK;

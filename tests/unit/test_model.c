@@ -8,6 +8,8 @@
  *   all        every algorithm, also in two levels and in segments, comes to an end
  *   large      65,536 ranks in seconds
  *   memory     of a rank at 65,536 ranks, by the allocators' own accounts
+ *   ways       a measured way replaces the line; messages that cross; an emulated network's work
+ *   file       the selection follows a machine's file, and changes its choice where the model does
  *   choice     the degree changes where the paper saw it change; what the selection between hosts
  *              chooses is not far from the walker's best
  */
@@ -21,7 +23,7 @@
 #include "coll_rdma/model/best.h"
 #include "coll_rdma/model/footprint.h"
 #include "coll_rdma/model/formula.h"
-#include "coll_rdma/select/network.h"
+#include "coll_rdma/select/rules.h"
 
 /* Round figures that tell each other apart. */
 static crdma_model_machine_t simple(void)
@@ -131,6 +133,50 @@ START_TEST(test_by_hand)
     NEAR(walk(&flat, &m, &call), 600 + 1000 + 3 * 2128 + 50 + 3 * 1000);
     m.processors = 1; /* three senders one after another on one processor, and the receiver too */
     ck_assert_double_gt(walk(&flat, &m, &call), 3 * 600 + 1000 + 2128 + 50 + 3 * 1000 - 1);
+}
+END_TEST
+
+START_TEST(test_ways)
+{
+    crdma_model_machine_t m = simple();
+    crdma_model_level_t *in = &m.level[CRDMA_MODEL_INSIDE], *out = &m.level[CRDMA_MODEL_BETWEEN];
+    crdma_model_case_t two = {
+        .coll = CRDMA_BCAST, .alg = CRDMA_ALG_TREE, .size = 2, .degree = 1, .per_node = 2};
+    crdma_model_call_t call = {.bytes = 8};
+
+    in->ll = 130;
+    for (int i = 0; i < CRDMA_MODEL_KNOTS; ++i) {
+        in->way[i] = 100 + crdma_model_knot[i];
+    }
+    NEAR(walk(&two, &m, &call), 130);
+    call.bytes = 24; /* below the first knot */
+    NEAR(walk(&two, &m, &call), 132);
+    call.bytes = 1000;
+    NEAR(walk(&two, &m, &call), 1100);
+    call.bytes = 4096; /* beyond the last */
+    NEAR(walk(&two, &m, &call), 4196);
+    call.bytes = 1000;
+    m.call = 50;
+    call.overlap = CRDMA_MODEL_WORST;
+    NEAR(walk(&two, &m, &call), 1150);
+
+    two.coll = CRDMA_ALLREDUCE;
+    two.alg = CRDMA_ALG_EXCHANGE; /* both at once: a quarter longer at worst */
+    in->cross = 0.25;
+    NEAR(walk(&two, &m, &call), 50 + 1.25 * 1100 + 1000);
+    two.alg = CRDMA_ALG_TREE; /* one after the other */
+    NEAR(walk(&two, &m, &call), 50 + 2 * 1100 + 1000);
+
+    m = simple();
+    two.coll = CRDMA_BCAST;
+    two.per_node = 1;
+    const double alone = walk(&two, &m, &call);
+
+    out->work = 40;
+    out->work_byte = 0.5;
+    NEAR(walk(&two, &m, &call), alone); /* processors of their own */
+    m.processors = 1;
+    NEAR(walk(&two, &m, &call), alone + 40 + 500);
 }
 END_TEST
 
@@ -442,6 +488,78 @@ START_TEST(test_selection)
 }
 END_TEST
 
+/* A machine's file as the component reads it. */
+static crdma_network_t network_of(const crdma_model_machine_t *m)
+{
+    static char text[16384];
+    crdma_network_t n = crdma_network_default;
+    FILE *f = fmemopen(text, sizeof(text), "w+");
+    crdma_rules_t *rules;
+    int line;
+
+    crdma_model_machine_write(f, m);
+    rewind(f);
+    ck_assert_int_eq(CRDMA_OK, crdma_rules_load(f, &rules, &line));
+    fclose(f);
+    crdma_network_override(&n, &rules->network);
+    n.block_size = (size_t) m->block_size;
+    n.rndv_min = (size_t) m->level[CRDMA_MODEL_BETWEEN].rndv_min;
+    crdma_rules_free(rules);
+    return n;
+}
+
+/* The degree that the selection takes of allreduce, and what the walker says of it, over its best one. */
+static int selected_degree(const crdma_model_machine_t *m, int ranks, size_t bytes, double *ratio)
+{
+    const crdma_network_t n = network_of(m);
+    crdma_model_case_t what = {.coll = CRDMA_ALLREDUCE, .size = ranks};
+    const crdma_model_call_t call = {.bytes = bytes};
+    double least = 0, chosen;
+    size_t segment;
+    int selected;
+    bool walked;
+
+    crdma_network_choose(&n, CRDMA_ALLREDUCE, ranks, bytes, false, &what.alg, &selected, &segment);
+    what.degree = selected;
+    ck_assert_int_eq(CRDMA_OK, crdma_model_price(&what, m, &call, &chosen, &walked));
+    for (int a = CRDMA_ALG_TREE; a <= CRDMA_ALG_EXCHANGE; ++a) {
+        int degree;
+        double ns;
+
+        what.alg = (crdma_alg_t) a;
+        ck_assert_int_eq(CRDMA_OK,
+                         crdma_model_best_degree(&what, m, &call, &bytes, 1, &degree, &ns));
+        least = 0 < least && least < ns ? least : ns;
+    }
+    *ratio = chosen / least;
+    return selected;
+}
+
+/* The file of a machine in coll_rdma_rules_file, without any rule: the selection follows it, and where
+ * the model changes its mind, so does the selection. */
+START_TEST(test_file)
+{
+    crdma_model_machine_t m = *crdma_model_machine_find("clan");
+    const int ranks[] = {64, 512, 1024};
+    double ratio;
+
+    for (int i = 0; i < 3; ++i) {
+        const int small = selected_degree(&m, ranks[i], 8, &ratio);
+
+        ck_assert_double_le(ratio, 1.35);
+        const int large = selected_degree(&m, ranks[i], 4096, &ratio);
+
+        ck_assert_double_le(ratio, 1.35);
+        ck_assert_int_gt(small, large); /* the number of rounds limits, then the port */
+        crdma_model_machine_t far = m;
+
+        far.level[CRDMA_MODEL_BETWEEN].latency = 1e6;
+        ck_assert_int_gt(selected_degree(&far, ranks[i], 4096, &ratio), large);
+        ck_assert_double_le(ratio, 1.35);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("model");
@@ -460,6 +578,8 @@ int main(void)
     tcase_add_test(tcase, test_memory);
     tcase_add_test(tcase, test_choice);
     tcase_add_test(tcase, test_selection);
+    tcase_add_test(tcase, test_file);
+    tcase_add_test(tcase, test_ways);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

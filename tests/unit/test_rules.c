@@ -44,6 +44,7 @@ START_TEST(read_back)
     ck_assert_uint_eq(4096, rules->rule[3].segment);
 
     FILE *f = fmemopen(text, sizeof(text), "w");
+    fprintf(f, "param between.latency 3\n");
     for (int i = 0; i < rules->n; ++i) {
         crdma_rule_write(f, &rules->rule[i]);
     }
@@ -70,6 +71,9 @@ static const char *const wrong[] = {
     "rule allgather between 9-24 0-2047 tree 3 0\n",
     "rule bcast between 9-24 0-2047 ring 3 0\n", /* not for that collective */
     "rules\n",
+    "param between.latency\n",
+    "param between.latency -3\n",
+    "param between.byte 3x\n",
 };
 
 START_TEST(refused)
@@ -135,6 +139,34 @@ START_TEST(selected)
 }
 END_TEST
 
+/* Parameters of the model: what the selection between hosts takes from them. */
+START_TEST(parameters)
+{
+    crdma_network_t n = crdma_network_default;
+    crdma_rules_t *rules, *other;
+    int line;
+
+    ck_assert_int_eq(CRDMA_OK, load("param name mine\nparam between.overhead 300\n"
+                                    "param between.notify 501\nparam inside.latency 7\n",
+                                    &rules, &line));
+    ck_assert_int_eq(0, rules->n);
+    ck_assert_uint_eq(0, rules->network.latency_ns);
+    ck_assert_uint_eq(401, rules->network.overhead_ns);
+    crdma_network_override(&n, &rules->network);
+    ck_assert_uint_eq(crdma_network_default.latency_ns, n.latency_ns);
+    ck_assert_uint_eq(401, n.overhead_ns);
+    ck_assert_int_eq(CRDMA_OK, load("param between.latency 1072300\nparam between.byte 8.6705\n",
+                                    &other, &line));
+    ck_assert_uint_ne(rules->hash, other->hash);
+    crdma_network_override(&n, &other->network);
+    ck_assert_uint_eq(1072300, n.latency_ns);
+    ck_assert_uint_eq(8671, n.gap_ps);
+    ck_assert_uint_eq(401, n.overhead_ns);
+    crdma_rules_free(rules);
+    crdma_rules_free(other);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("rules");
@@ -143,6 +175,7 @@ int main(void)
     int failed;
 
     tcase_add_test(tcase, read_back);
+    tcase_add_test(tcase, parameters);
     tcase_add_loop_test(tcase, refused, 0, sizeof(wrong) / sizeof(wrong[0]));
     tcase_add_test(tcase, selected);
     suite_add_tcase(suite, tcase);
