@@ -39,7 +39,8 @@ static const char help[] =
     "      --machines          the built-in machines; with --machine: its parameters\n"
     "      --csv FILE          the rows as CSV\n"
     "      --svg FILE          curves; -x bytes (default), ranks, degree: the axis\n"
-    "      --goal FILE         GOAL schedule of the first row for LogGOPSim\n\n"
+    "      --goal FILE         GOAL schedule of the first row for LogGOPSim; with -r of the\n"
+    "                          first one over matched messages\n\n"
     "  coll_rdma_model --collective allreduce --ranks 65536 --bytes 8\n";
 
 static int complain(const char *what, const char *value)
@@ -362,7 +363,12 @@ static int print_table(const struct options *o)
         status = NULL == f || 0 != fclose(f) ? complain("cannot write", o->svg) : 0;
     }
     if (0 == status && NULL != o->goal) {
-        status = write_goal(o, &rows.row[0]);
+        int i = 0;
+
+        while (o->query.send_receive && i + 1 < rows.n && !rows.row[i].send_receive) {
+            ++i;
+        }
+        status = write_goal(o, &rows.row[i]);
     }
     model_rows_free(&rows);
     return status;

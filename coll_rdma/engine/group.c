@@ -43,6 +43,10 @@
  * communicator with 24 neighbours below 4 MB at 65,536 ranks (tests/unit/test_model). */
 #define LARGE_GROUP 4096
 #define LARGE_BLOCKS 2
+/* Blocks of a slab are whole pages. Where that would waste most of one, direct rings of a large group take
+ * blocks that are smaller by so many bytes at most (two of 8 KB: 7808, 4 pages instead of 5; a leader of 64
+ * ranks has 63 such rings). */
+#define TRIM_MOST 512
 
 /* Rings that are promised to a group; more are served while there is room. */
 #define EDGES_RESERVED 64
@@ -69,6 +73,17 @@ static void set_geometry(crdma_ring_geometry_t *geometry, int blocks)
     }
     crdma_ring_geometry_init(geometry, (uint32_t) blocks, (uint32_t) crdma_params.ll_max,
                              (uint32_t) crdma_params.block_size);
+}
+
+static void fill_pages(crdma_ring_geometry_t *g)
+{
+    const uint32_t page = 4096, excess = (uint32_t) (g->size % page);
+    const uint32_t each = (excess + g->block_count - 1) / g->block_count;
+    const uint32_t trim = (each + CRDMA_LINE - 1) / CRDMA_LINE * CRDMA_LINE;
+
+    if (0 < excess && trim <= TRIM_MOST && 2 * trim < g->block_size) {
+        crdma_ring_geometry_init(g, g->block_count, g->ll_max, g->block_size - trim);
+    }
 }
 
 crdma_status_t crdma_group_begin(crdma_slab_t *slab, int rank, int size, const char *name,
@@ -193,6 +208,9 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
     g->nnodes = config->nnodes;
     g->oversubscribed = config->oversubscribed;
     set_geometry(&g->direct, g->oversubscribed ? SHARED_BLOCKS : DIRECT_BLOCKS);
+    if (g->size >= LARGE_GROUP) {
+        fill_pages(&g->direct);
+    }
     set_geometry(&g->remote, g->size >= LARGE_GROUP           ? LARGE_BLOCKS
                              : 0 != config->remote_blocks ? config->remote_blocks
                                                           : REMOTE_BLOCKS);
