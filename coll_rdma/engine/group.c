@@ -14,6 +14,7 @@
 
 #include "coll_rdma/base/log.h"
 #include "coll_rdma/base/params.h"
+#include "coll_rdma/device/host_copy.h"
 #include "coll_rdma/engine/op.h"
 #include "coll_rdma/engine/plan.h"
 #include "coll_rdma/protocol/rendezvous.h"
@@ -23,7 +24,7 @@
  * less time from 2 to 8 KB; equal below). */
 #define DIRECT_BLOCKS 2
 /* If ranks share processors, what counts is how much a rank gets done before it must yield. */
-#define SHARED_BLOCKS 8
+#define STREAM_BLOCKS 8
 #define SHARED_RNDV_MIN (256 * 1024 + 1) /* up to here blocks win, 4 ranks on 2 processors */
 /* A broadcast among more ranks: through blocks the root writes to each in turn. Blocks -> rendezvous, time
  * against Open MPI's default, 32 ranks on 2 processors: 64 KB 1.31 -> 1.44, 256 KB 2.22 -> 1.15; 16
@@ -176,6 +177,7 @@ void crdma_group_set_regions(crdma_group_t *g, const crdma_addr_t *regions)
 crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *config)
 {
     const size_t n = (size_t) g->size;
+    bool streams;
 
     unfinish(g);
     g->peers = malloc(n * sizeof(*g->peers));
@@ -192,7 +194,9 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
     memcpy(g->node, config->node, n * sizeof(*g->node));
     g->nnodes = config->nnodes;
     g->oversubscribed = config->oversubscribed;
-    set_geometry(&g->direct, g->oversubscribed ? SHARED_BLOCKS : DIRECT_BLOCKS);
+    streams = SIZE_MAX != crdma_copy_stream_min();
+    set_geometry(&g->direct, g->oversubscribed || streams ? STREAM_BLOCKS : DIRECT_BLOCKS);
+    g->direct.stream_min = crdma_copy_stream_min();
     set_geometry(&g->remote, g->size >= LARGE_GROUP           ? LARGE_BLOCKS
                              : 0 != config->remote_blocks ? config->remote_blocks
                                                           : REMOTE_BLOCKS);

@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "coll_rdma/device/host_copy.h"
 #include "coll_rdma/protocol/ll.h"
 #include "coll_rdma/protocol/rendezvous.h"
 
@@ -67,7 +68,8 @@ static crdma_status_t send_slots(crdma_send_t *send)
             return CRDMA_AGAIN;
         }
         slot = crdma_ring_block(edge->geometry, edge->tx_ring, send->position);
-        memcpy(crdma_slot_payload(slot), send->src + send->off, n);
+        crdma_copy_to_peer(crdma_slot_payload(slot), send->src + send->off, n,
+                           n >= edge->geometry->stream_min);
         slot->sig = send->sig;
         if (edge->remote) {
             const crdma_addr_t there = edge->tx_addr

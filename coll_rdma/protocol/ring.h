@@ -49,6 +49,7 @@ typedef struct crdma_ring_geometry {
     uint32_t block_size; /* payload of a block */
     uint32_t cell_size;
     uint32_t block_stride;
+    size_t stream_min;   /* direct peers: payload that is copied past the caches, bytes */
     size_t cells, blocks, grants; /* offsets */
     size_t size;                  /* for a direct peer; the shadow starts here */
     size_t remote_size;           /* for a remote peer */
