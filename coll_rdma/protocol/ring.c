@@ -20,7 +20,6 @@ void crdma_ring_geometry_init(crdma_ring_geometry_t *g, uint32_t block_count,
     g->credit_every = (block_count < CRDMA_CELLS ? block_count : CRDMA_CELLS) / 2;
     g->ll_max = ll_max;
     g->block_size = block_size;
-    g->stream_min = SIZE_MAX;
     g->cell_size = (uint32_t) round_up(crdma_ll_words(ll_max) * sizeof(uint64_t), CRDMA_LINE);
     g->block_stride = CRDMA_LINE + block_size;
     g->cells = CRDMA_LINE;
