@@ -50,7 +50,7 @@ static const int_param_t int_params[] = {
      "Payload (bytes) of one preregistered block (protocol slot)"},
     {"block_count", &P.block_count, 5,
      "Preregistered blocks per pair of communicating ranks and direction, a power of two; 0: "
-     "2 within a host, 8 there if ranks share processors, 16 between hosts"},
+     "8 within a host, 16 between hosts"},
     {"spin", &P.spin, 5,
      "Polls of a waiting rank before it yields its processor at every poll; 0: chosen by whether "
      "there is a processor for every rank"},
@@ -85,6 +85,9 @@ static const size_param_t size_params[] = {
      "Segment (bytes) into which a message is cut for pipelining; 0: choose"},
     {"rendezvous_min", &P.rendezvous_min, 4,
      "Smallest message (bytes) that goes from user buffer to user buffer; 0: choose"},
+    {"stage_min", &P.stage_min, 5,
+     "Smallest chunk (bytes) that a peer on this host reads in the sender's memory instead of a block of "
+     "its own; 0: choose"},
     {"memory_limit", &P.memory_limit, 4,
      "Preregistered memory (bytes) per process that communicators may reserve; a communicator "
      "that would exceed it is left to other components; 0: 1 GiB of address space if all ranks "

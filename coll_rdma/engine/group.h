@@ -14,6 +14,7 @@
 
 #include "coll_rdma/engine/region.h"
 #include "coll_rdma/protocol/message.h"
+#include "coll_rdma/protocol/stage.h"
 #include "coll_rdma/schedule/schedule.h"
 
 struct crdma_plan;
@@ -41,6 +42,8 @@ typedef struct crdma_group {
     crdma_peer_t **peers;   /* by rank; NULL at own rank */
     uint32_t *region_pages; /* by rank: the page of its slab at which its region begins */
     crdma_edge_t **edges;   /* by rank; NULL until a plan needs it */
+    crdma_stage_t stage;    /* chunks that direct peers read */
+    uint64_t token;         /* of the last SEND step; stage.h */
     crdma_region_t *region; /* mine */
     crdma_addr_t region_addr;
     size_t region_size;

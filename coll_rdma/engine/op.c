@@ -182,7 +182,8 @@ size_t crdma_op_chunk(const crdma_op_t *op, size_t len)
     return 0 != chunk ? chunk : elsize;
 }
 
-static crdma_status_t push_send(crdma_op_t *op, crdma_edge_t *edge, const char *src, size_t len)
+static crdma_status_t push_send(crdma_op_t *op, crdma_edge_t *edge, const char *src, size_t len,
+                                uint64_t token)
 {
     crdma_send_item_t *item = op->unused;
     crdma_status_t status;
@@ -200,6 +201,7 @@ static crdma_status_t push_send(crdma_op_t *op, crdma_edge_t *edge, const char *
     if (CRDMA_PROTOCOL_RNDV == item->send.protocol) {
         item->send.device = op->args.device; /* else it has no data (crdma_device_fits) */
     }
+    item->send.token = token;
     status = crdma_send_progress(&item->send);
     if (CRDMA_AGAIN == status) {
         item->next = NULL;
@@ -242,12 +244,13 @@ static crdma_status_t progress_sends(crdma_op_t *op)
 static crdma_status_t step_send(crdma_op_t *op, const crdma_step_t *step, size_t seg)
 {
     const crdma_plan_t *plan = op->args.plan;
+    const uint64_t token = 1 < step->npeers && 0 == step->stride ? ++op->group->token : 0;
 
     for (int i = 0; i < step->npeers; ++i) {
         size_t len;
         const char *src = crdma_op_locate(op, step->src, seg, step->src_block + i * step->stride,
                                  step->nblocks, &len);
-        crdma_status_t status = push_send(op, plan->edges[step->first + i], src, len);
+        crdma_status_t status = push_send(op, plan->edges[step->first + i], src, len, token);
 
         if (CRDMA_OK != status) {
             return status;

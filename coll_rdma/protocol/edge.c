@@ -23,6 +23,7 @@ crdma_status_t crdma_edge_create(crdma_slab_t *slab, const crdma_ring_geometry_t
     edge->peer = peer;
     edge->rank = rank;
     edge->remote = NULL == peer->map;
+    edge->stage_min = SIZE_MAX;
     edge->rx_ahead = (uint8_t *) (edge + 1);
     edge->rx_size = edge->remote ? geometry->remote_size : geometry->size;
     status = crdma_slab_alloc(slab, edge->rx_size, &edge->rx_addr, &fresh);

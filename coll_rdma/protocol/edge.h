@@ -49,6 +49,8 @@ typedef struct crdma_edge {
     crdma_addr_t rx_addr, tx_addr; /* of the rings, in my and in the peer's slab */
     size_t rx_size;
     crdma_tx_t tx;         /* remote: puts under way */
+    struct crdma_stage *stage; /* direct: where the sender leaves chunks from stage_min bytes on */
+    size_t stage_min;
     int rank;              /* of the peer */
     bool remote;
     bool open;             /* the peer's ring address is known */

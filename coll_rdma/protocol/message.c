@@ -1,8 +1,9 @@
 /*
  * LL and slot messages, and the choice between them and rendezvous.
  *
- * Slot, direct peer: the sender copies into the peer's block, then stores the flag (release); the
- * receiver loads the flag (acquire) and reads the block in place. Remote peer: the sender
+ * Slot, direct peer: the sender copies into the peer's block, or larger chunks into its own stage
+ * (stage.h), then stores the flag (release); the receiver loads the flag (acquire) and reads the
+ * chunk where it is. Remote peer: the sender
  * builds the block in its shadow and puts payload and flag in the order that put_flagged
  * guarantees. Shadow blocks need no completion count: a block is reused only when the receiver
  * has consumed it, so the put that read it is over.
@@ -13,6 +14,7 @@
 
 #include "coll_rdma/protocol/ll.h"
 #include "coll_rdma/protocol/rendezvous.h"
+#include "coll_rdma/protocol/stage.h"
 
 const char *crdma_protocol_name(crdma_protocol_t protocol)
 {
@@ -67,7 +69,13 @@ static crdma_status_t send_slots(crdma_send_t *send)
             return CRDMA_AGAIN;
         }
         slot = crdma_ring_block(edge->geometry, edge->tx_ring, send->position);
-        memcpy(crdma_slot_payload(slot), send->src + send->off, n);
+        slot->src = n >= send->edge->stage_min
+                        ? crdma_stage_put(edge->stage, edge, send->position, send->token,
+                                          send->src + send->off, n)
+                        : 0;
+        if (0 == slot->src) {
+            memcpy(crdma_slot_payload(slot), send->src + send->off, n);
+        }
         slot->sig = send->sig;
         if (edge->remote) {
             const crdma_addr_t there = edge->tx_addr
@@ -161,7 +169,8 @@ crdma_status_t crdma_recv_peek(crdma_recv_t *recv, char *scratch, const char **d
         edge->seen_sig = slot->sig;
         return CRDMA_ERR_MISMATCH;
     }
-    *data = crdma_slot_payload(slot);
+    *data = edge->remote || 0 == slot->src ? crdma_slot_payload(slot)
+                                           : edge->peer->map + slot->src;
     return CRDMA_OK;
 }
 

@@ -48,6 +48,7 @@ typedef struct crdma_send {
     size_t chunk;
     uint64_t position; /* of the next chunk */
     uint64_t sig;
+    uint64_t token;    /* not 0: equal for messages that may share chunks (stage.h) */
     crdma_protocol_t protocol;
     bool posted;       /* rendezvous: the descriptor is out */
     bool written;      /* remote rendezvous write: payload and flag are out */

@@ -58,8 +58,8 @@ typedef struct crdma_ring_geometry {
 typedef struct crdma_slot {
     uint64_t flag; /* position << 32 | bytes of payload in this block */
     uint64_t sig;
-    /* rendezvous descriptor (direct peers), see rendezvous.h */
-    uint64_t src;     /* sender's address */
+    uint64_t src;     /* direct peers, slot: where the chunk is in the sender's slab, 0: in this block */
+    /* rendezvous descriptor (direct peers), see rendezvous.h; there src is the sender's address */
     uint64_t len;     /* bytes */
     uint64_t dst;     /* receiver's address, 0 until granted; written by the receiver */
     uint64_t next;    /* next chunk to copy, taken by either side */
