@@ -4,10 +4,12 @@
  * What is released before what:
  *   - the flag (5.) is stored when the data at src is complete in GPU memory: the engine sends from
  *     nothing that work still under way is writing (engine/device.c, invariant 1);
- *   - dst = STAGED (7.) is stored when the driver has said that the copy to host memory is complete;
+ *   - dst = STAGED (7.) is stored when the driver has said that the copy to host memory is
+ * complete;
  *   - `done` and the credit (6.) follow the driver's word that the receiver's work is complete.
- * A driver's word is an event that was queried: by then the writes of that work are visible to whoever starts
- * to read later, on this device or another, and the release store orders the message behind it.
+ * A driver's word is an event that was queried: by then the writes of that work are visible to
+ * whoever starts to read later, on this device or another, and the release store orders the message
+ * behind it.
  */
 #include "coll_rdma/protocol/rendezvous.h"
 
@@ -54,7 +56,7 @@ static crdma_status_t stage(crdma_send_t *send, crdma_slot_t *slot)
         return status;
     }
     send->staged = true;
-    slot->src = (uint64_t) (uintptr_t) send->stage->data;
+    slot->src = (uint64_t)(uintptr_t)send->stage->data;
     /* Pairs with crdma_rndv_want. */
     __atomic_store_n(&slot->dst, CRDMA_RNDV_STAGED, __ATOMIC_RELEASE);
     return CRDMA_AGAIN;
@@ -111,8 +113,8 @@ crdma_status_t crdma_rndv_look(crdma_recv_t *recv, const crdma_cuda_name_t **nam
     crdma_status_t status = crdma_rndv_descriptor(recv, &slot);
 
     if (CRDMA_OK == status) {
-        *name = CRDMA_RNDV_ON_DEVICE == (uint32_t) slot->flag
-                    ? (const crdma_cuda_name_t *) crdma_slot_payload(slot)
+        *name = CRDMA_RNDV_ON_DEVICE == (uint32_t)slot->flag
+                    ? (const crdma_cuda_name_t *)crdma_slot_payload(slot)
                     : NULL;
     }
     return status;
