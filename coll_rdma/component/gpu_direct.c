@@ -105,6 +105,9 @@ static int run(coll_rdma_module_t *module, direct_t *d, crdma_op_args_t *args)
     ret = coll_rdma_run(module, w->coll, w->root, NULL != w->op && !ompi_op_is_commute(w->op), args,
                         d->call.op, d->call.type);
     module->group->flow = NULL;
+    if (OMPI_ERR_NOT_SUPPORTED == ret) { /* no schedule, before anything has happened */
+        ret = COLL_RDMA_NOT_DIRECT;
+    }
     if (OMPI_SUCCESS == ret) {
         flow_finished(&d->flow, d->bytes); /* what the engine has not reported */
     }
