@@ -10,11 +10,11 @@
  *
  * Whether a call is done so is this rank's own decision. It is not if
  *   - buffers are not in GPU memory, or of different contexts; the datatype has gaps; there is no
- * kernel for the operation and type; the call is small;
+ *     kernel for the operation and type; the call is small;
  *   - ranks are on several hosts, or the kernel does not let them read each other's memory;
  *   - messages would be too small for a rendezvous, or operands too many for one kernel;
  *   - memory cannot be shared, or a peer could not open some earlier: gpu.c then goes through the
- * host.
+ *     host.
  */
 #include "coll_rdma/component/convert.h"
 #include "coll_rdma/component/coll_rdma_types.h"

@@ -6,7 +6,7 @@
  *
  *   1. a view of the same owner, number and context is used again;
  *   2. a view of the same owner that overlaps the allocation in the owner's addresses is of memory
- * that has been freed: it is closed;
+ *      that has been freed: it is closed;
  *   3. when the table is full the view that was not used for the longest time is closed.
  * A view that is in use is neither used for something else nor closed. As long as a view is open
  * the driver keeps its memory, also if the owner has freed it; by the manual that is undefined, so

@@ -12,13 +12,13 @@
  *
  * Invariants:
  * 1. A step ends when the driver says that its work is complete. So whatever a later SEND names is
- * complete in memory before the name's flag is stored, and whatever a message is acknowledged for
- * has been read. Input is complete before the first step (crdma_flow_t: an event behind the default
- * stream).
+ *    complete in memory before the name's flag is stored, and whatever a message is acknowledged
+ *    for has been read. Input is complete before the first step (crdma_flow_t: an event behind the
+ *    default stream).
  * 2. Work of a call is one stream, so operands that are copied to a place of ours need not be
- * waited for before the kernel that reads them is started.
+ *    waited for before the kernel that reads them is started.
  * 3. A kernel that overwrites what peers still have to read waits for them, and first takes their
- * data out of their memory: they may be waiting for us in the same way (op.c, invariant 2).
+ *    data out of their memory: they may be waiting for us in the same way (op.c, invariant 2).
  *
  * Operands and messages of peers that are in host memory, or in GPU memory that cannot be opened,
  * come through pinned host memory, are copied to the GPU, and are reduced there with the others.

@@ -5,7 +5,7 @@
  *   - the flag (5.) is stored when the data at src is complete in GPU memory: the engine sends from
  *     nothing that work still under way is writing (engine/device.c, invariant 1);
  *   - dst = STAGED (7.) is stored when the driver has said that the copy to host memory is
- * complete;
+ *     complete;
  *   - `done` and the credit (6.) follow the driver's word that the receiver's work is complete.
  * A driver's word is an event that was queried: by then the writes of that work are visible to
  * whoever starts to read later, on this device or another, and the release store orders the message

@@ -8,12 +8,12 @@
  *                 a second mapping: where this driver works
  *
  * 1. A handle names one allocation. Memory at the same address that was allocated later has another
- * handle, and a handle of freed memory opens nothing.
+ *    handle, and a handle of freed memory opens nothing.
  * 2. The owner cannot open its own handle, and a handle is open at most once in a process: whoever
- * caches mappings must find his own (the driver counts, and a leak would go unnoticed).
+ *    caches mappings must find his own (the driver counts, and a leak would go unnoticed).
  * 3. Memory that is freed while others have it open is filled with 0xdd; the owner counts it as
  *    "freed_while_open", and a copy or kernel of an importer that touches it is an illegal address,
- * also when other memory has the address by then.
+ *    also when other memory has the address by then.
  *
  * FAKECUDA_IPC=none: no handle can be made; closed: none can be opened.
  */

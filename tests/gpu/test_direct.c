@@ -12,9 +12,11 @@
  *   driverless   the last rank never loads a driver; emulation or GPU
  * Emulation only:
  *   order        with FAKECUDA_LIE=1 nobody waits for the GPU: passes if results are then wrong, so
- * that the same calls of mode data do prove something refuse-CALL  the first CALL of one rank fails
- * (alloc, ipc_get, ipc_open, event, stream): results are right fail-CALL    a CALL of one rank
- * fails when it is done (copy, launch): an error on all ranks
+ *                that the same calls of mode data do prove something
+ *   refuse-CALL  the first CALL of one rank fails (alloc, ipc_get, ipc_open, event, stream): results
+ *                are right
+ *   fail-CALL    a CALL of one rank fails when it is done (copy, launch), or, where CALL is nothing,
+ *                one rank calls another operation: an error on all ranks
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -180,11 +182,14 @@ static int64_t several(void)
     return wrong;
 }
 
-/* Rank `broken`'s call fails after some that have worked: an error everywhere. */
+/* Rank `broken`'s call fails after some that have worked, or is another one ("nothing"): an error
+ * everywhere. */
 static void failing(const char *call)
 {
     enum { COUNT = 500000 };
     const int broken = test_size - 1;
+    const bool other_op = 0 == strcmp(call, "nothing");
+    MPI_Op op = MPI_SUM;
     gpu_buffer_t in = gpu_buffer_new(GPU_DEVICE, COUNT * sizeof(int), 0);
     gpu_buffer_t out = gpu_buffer_new(GPU_DEVICE, COUNT * sizeof(int), 0);
     int *host = malloc(COUNT * sizeof(int)), one = 1, sum = 0, rc;
@@ -196,11 +201,13 @@ static void failing(const char *call)
     for (int round = 0; round < 3; ++round) {
         expect_right(allreduce(&in, &out, host, COUNT, round));
     }
-    if (test_rank == broken) {
+    if (other_op) {
+        op = test_rank == broken ? MPI_MAX : MPI_SUM;
+    } else if (test_rank == broken) {
         gpu_break_call(call, 1 + test_size % 2);
     }
     test_note("MPI_Allreduce with a failing %s", call);
-    rc = MPI_Allreduce(in.data, out.data, COUNT, MPI_INT, MPI_SUM, comm);
+    rc = MPI_Allreduce(in.data, out.data, COUNT, MPI_INT, op, comm);
     if (MPI_SUCCESS == rc) {
         rc = MPI_Allreduce(in.data, out.data, COUNT, MPI_INT, MPI_SUM, comm);
     }
