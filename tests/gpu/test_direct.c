@@ -10,6 +10,7 @@
  *   data         (default) all of that; peers open the component's memory
  *   direct       the same, where they open the application's (coll_rdma_gpu = direct)
  *   driverless   the last rank never loads a driver; emulation or GPU
+ *   threads      several threads, each with a communicator of its own
  * Emulation only:
  *   order        with FAKECUDA_LIE=1 nobody waits for the GPU: passes if results are then wrong, so
  *                that the same calls of mode data do prove something
@@ -18,6 +19,7 @@
  *   fail-CALL    a CALL of one rank fails when it is done (copy, launch), or, where CALL is nothing,
  *                one rank calls another operation: an error on all ranks
  */
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +27,7 @@
 #include "tests/gpu/buffers.h"
 #include "tests/mpi/types.h"
 
-static MPI_Comm comm;
+static _Thread_local MPI_Comm comm;
 static bool direct;
 
 static int value_of(int rank, size_t i, int round)
@@ -270,6 +272,37 @@ static void driverless(void)
     free(host);
 }
 
+/* Each thread has its own communicator, and the device as a new thread of an application sets it. */
+static void *work(void *argument)
+{
+    comm = *(MPI_Comm *) argument;
+    if (NULL != gpu_open(test_rank)) {
+        test_fail("a thread finds no GPU");
+    }
+    expect_right((size_t) several());
+    return NULL;
+}
+
+static void threads(void)
+{
+    enum { THREADS = 3 };
+    MPI_Comm comms[THREADS];
+    pthread_t thread[THREADS];
+
+    for (int t = 0; t < THREADS; ++t) {
+        MPI_Comm_dup(comm, &comms[t]);
+    }
+    for (int t = 0; t < THREADS; ++t) {
+        if (0 != pthread_create(&thread[t], NULL, work, &comms[t])) {
+            test_fail("no thread");
+        }
+    }
+    for (int t = 0; t < THREADS; ++t) {
+        pthread_join(thread[t], NULL);
+        MPI_Comm_free(&comms[t]);
+    }
+}
+
 static bool is_mode(const char *prefix)
 {
     return NULL != test_opt.mode && 0 == strncmp(test_opt.mode, prefix, strlen(prefix));
@@ -278,9 +311,14 @@ static bool is_mode(const char *prefix)
 int main(int argc, char **argv)
 {
     const char *reason;
-    int sum = 0;
+    int sum = 0, level = MPI_THREAD_SINGLE;
 
-    test_begin(&argc, &argv, "test_direct", MPI_THREAD_SINGLE);
+    for (int i = 1; i < argc; ++i) {
+        level = 0 == strcmp(argv[i], "threads") ? MPI_THREAD_MULTIPLE : level;
+    }
+    if (level > test_begin(&argc, &argv, "test_direct", level)) {
+        test_skip("this MPI library has no threads");
+    }
     comm = MPI_COMM_WORLD;
     MPI_Allreduce(&test_rank, &sum, 1, MPI_INT, MPI_SUM, comm);
     direct = is_mode("direct");
@@ -292,7 +330,9 @@ int main(int argc, char **argv)
     if (NULL != reason) {
         test_skip("%s", reason);
     }
-    if (is_mode("order")) {
+    if (is_mode("threads")) {
+        threads();
+    } else if (is_mode("order")) {
         if (0 == several()) {
             test_fail("nobody waits for the GPU, and results are right");
         }
