@@ -20,7 +20,8 @@
  * 3. A kernel that overwrites what peers still have to read waits for them, and first takes their
  *    data out of their memory: they may be waiting for us in the same way (op.c, invariant 2).
  *
- * Operands and messages of peers that are in host memory, or in GPU memory that cannot be opened,
+ * Small messages, which only the last segment of a call has (crdma_device_fits), and
+ * operands and messages of peers that are in host memory, or in GPU memory that cannot be opened,
  * come through pinned host memory, are copied to the GPU, and are reduced there with the others.
  * For one such peer that is less traffic than reducing on the host: the operand crosses the bus
  * instead of the result, and the host's memory is not read and written once more.
@@ -44,7 +45,7 @@ struct crdma_landing {
     bool settled;
 };
 
-/* Is there a message that would not be a rendezvous? */
+/* Is there a message of a whole segment that would not be a rendezvous? */
 static bool has_small_message(const crdma_op_args_t *args, size_t count, size_t grain, size_t least)
 {
     const int nblocks = args->plan->sched->nblocks;
@@ -78,13 +79,11 @@ crdma_status_t crdma_device_fits(crdma_group_t *g, const crdma_op_args_t *args)
     const crdma_sched_t *sched = args->plan->sched;
     const size_t least = CRDMA_OP_NONE == args->device->op ? g->rndv_bcast.min : g->rndv_reduce.min;
     const crdma_cut_t cut = crdma_op_cut(args);
-    const size_t last = args->count - (cut.nseg - 1) * cut.seg_count;
     crdma_status_t status = CRDMA_OK;
 
     if (!g->all_direct || SIZE_MAX == least || g->direct.block_size < sizeof(crdma_cuda_name_t) ||
         sched->max_fanin > CRDMA_KERNEL_FANIN ||
-        (1 < cut.nseg && has_small_message(args, cut.seg_count, cut.grain, least)) ||
-        has_small_message(args, last, cut.grain, least)) {
+        has_small_message(args, cut.seg_count, cut.grain, least)) {
         return CRDMA_ERR_UNSUPPORTED;
     }
     if (op->nlandings < args->plan->widest) {
@@ -177,7 +176,7 @@ static crdma_status_t fetch(crdma_op_t *op, int i, char *to, bool keep)
     crdma_status_t status;
     void *p = NULL;
 
-    if (NULL == l->stage) {
+    if (NULL == l->stage && CRDMA_PROTOCOL_RNDV == recv->protocol) {
         status = crdma_rndv_look(recv, &name);
         if (CRDMA_OK != status) {
             return status;
@@ -205,13 +204,15 @@ static crdma_status_t fetch(crdma_op_t *op, int i, char *to, bool keep)
             crdma_rndv_refuse(recv);
             call->refused = true;
         }
+    }
+    if (NULL == l->stage) {
         l->stage = crdma_cuda_stage_get(recv->len, call->on_device);
         if (NULL == l->stage) {
             return CRDMA_ERR_NOMEM;
         }
     }
     to = NULL != to ? to : place(op, i);
-    status = NULL == to ? CRDMA_ERR_NOMEM : crdma_rndv_recv(recv, l->stage->data);
+    status = NULL == to ? CRDMA_ERR_NOMEM : crdma_recv_progress(recv, l->stage->data);
     if (CRDMA_OK == status) {
         l->ticket = crdma_cuda_work_copy(call->pipe, to, l->stage->data, recv->len);
         l->operand = to;
@@ -224,8 +225,8 @@ crdma_status_t crdma_device_recv(crdma_op_t *op, int i, char *dst)
     struct crdma_landing *l = &op->landings[i];
     crdma_status_t status;
 
-    if (CRDMA_PROTOCOL_RNDV != op->recvs[i].protocol) {
-        return crdma_recv_progress(&op->recvs[i], dst); /* no data (crdma_device_fits) */
+    if (0 == op->recvs[i].len) {
+        return crdma_recv_progress(&op->recvs[i], NULL); /* a notification */
     }
     if (NULL == l->operand) {
         status = fetch(op, i, dst, false);
@@ -248,7 +249,7 @@ crdma_status_t crdma_device_copy(crdma_op_t *op, char *dst, const char *src, siz
 
 static bool takes_data(const crdma_op_t *op, const int32_t *peers, int i)
 {
-    return CRDMA_SELF != peers[i] && CRDMA_PROTOCOL_RNDV == op->recvs[i].protocol;
+    return CRDMA_SELF != peers[i] && 0 != op->recvs[i].len;
 }
 
 /* All operands, as sources of the kernel. */

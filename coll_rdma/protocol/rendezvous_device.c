@@ -37,11 +37,10 @@ static crdma_status_t post(crdma_send_t *send, crdma_slot_t *slot)
     return CRDMA_AGAIN;
 }
 
-/* 7. */
-static crdma_status_t stage(crdma_send_t *send, crdma_slot_t *slot)
+/* Into host memory. CRDMA_OK when the copy is complete. */
+static crdma_status_t copy_out(crdma_send_t *send)
 {
     crdma_cuda_call_t *call = send->device;
-    crdma_status_t status;
 
     if (NULL == send->stage) {
         send->stage = crdma_cuda_stage_get(send->len, call->on_device);
@@ -51,12 +50,33 @@ static crdma_status_t stage(crdma_send_t *send, crdma_slot_t *slot)
         }
         send->ticket = crdma_cuda_work_copy(call->pipe, send->stage->data, send->src, send->len);
     }
-    status = crdma_cuda_work_poll(call->pipe, send->ticket);
+    return crdma_cuda_work_poll(call->pipe, send->ticket);
+}
+
+crdma_status_t crdma_send_fetch(crdma_send_t *send)
+{
+    crdma_status_t status = CRDMA_OK;
+
+    if (!send->staged) {
+        status = copy_out(send);
+        send->staged = CRDMA_OK == status;
+        if (send->staged) {
+            send->src = send->stage->data;
+        }
+    }
+    return status;
+}
+
+/* 7. */
+static crdma_status_t stage(crdma_send_t *send, crdma_slot_t *slot)
+{
+    crdma_status_t status = copy_out(send);
+
     if (CRDMA_OK != status) {
         return status;
     }
     send->staged = true;
-    slot->src = (uint64_t)(uintptr_t)send->stage->data;
+    slot->src = (uint64_t) (uintptr_t) send->stage->data;
     /* Pairs with crdma_rndv_want. */
     __atomic_store_n(&slot->dst, CRDMA_RNDV_STAGED, __ATOMIC_RELEASE);
     return CRDMA_AGAIN;
