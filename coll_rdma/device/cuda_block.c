@@ -1,17 +1,18 @@
 /*
- * GPU memory of our own, kept from call to call: images of buffers that peers cannot open, partial results,
- * operands that came through the host.
+ * GPU memory of our own, kept from call to call: images of buffers that peers cannot open, partial
+ * results, operands that came through the host.
  *
- * Sizes are powers of two, so that a program with growing messages holds at most twice what the largest needs.
- * What peers may have open (shared) is never freed: the driver's manual leaves undefined what happens when
- * memory is freed before those who opened it have closed it. Its context takes it along.
+ * Sizes are powers of two, so that a program with growing messages holds at most twice what the
+ * largest needs. What peers may have open (shared) is never freed: the driver's manual leaves
+ * undefined what happens when memory is freed before those who opened it have closed it. Its
+ * context takes it along.
  */
 #include <pthread.h>
 #include <stdlib.h>
 
 #include "coll_rdma/device/cuda_internal.h"
 
-#define SMALLEST ((size_t) 64 << 10)
+#define SMALLEST ((size_t)64 << 10)
 enum { MAX_FREE = 8 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -21,9 +22,9 @@ static void destroy(const crdma_cu_api_t *cu, crdma_cuda_block_t *block)
 {
     bool pushed;
 
-    if (!block->shared && crdma_cuda_context_id(cu, block->context) == block->id
-        && CRDMA_CU_SUCCESS == crdma_cuda_enter(cu, block->context, &pushed)) {
-        (void) cu->mem_free((crdma_cu_ptr_t) (uintptr_t) block->data);
+    if (!block->shared && crdma_cuda_context_id(cu, block->context) == block->id &&
+        CRDMA_CU_SUCCESS == crdma_cuda_enter(cu, block->context, &pushed)) {
+        (void)cu->mem_free((crdma_cu_ptr_t)(uintptr_t)block->data);
         crdma_cuda_leave(cu, pushed);
     }
     free(block);
@@ -44,8 +45,8 @@ static crdma_cuda_block_t *take(size_t bytes, crdma_cu_context_t context, unsign
             free(b);
             continue;
         }
-        if (b->context == context && b->bytes >= bytes
-            && (NULL == best || b->bytes < (*best)->bytes)) {
+        if (b->context == context && b->bytes >= bytes &&
+            (NULL == best || b->bytes < (*best)->bytes)) {
             best = at;
         }
         at = &b->next;
@@ -81,8 +82,8 @@ static crdma_cuda_block_t *create(const crdma_cu_api_t *cu, size_t bytes,
         free(block);
         return NULL;
     }
-    *block = (crdma_cuda_block_t) {
-        .data = (void *) (uintptr_t) p, .bytes = size, .context = context, .id = id};
+    *block = (crdma_cuda_block_t){
+        .data = (void *)(uintptr_t)p, .bytes = size, .context = context, .id = id};
     return block;
 }
 

@@ -1,16 +1,16 @@
 /*
  * Naming and opening GPU memory; cuda_share.h says what the numbers are for.
  *
- * The owner's table holds the handles of the last allocations that it named. The reader's table holds the
- * views that are open:
+ * The owner's table holds the handles of the last allocations that it named. The reader's table
+ * holds the views that are open:
  *
  *   1. a view of the same owner, number and context is used again;
- *   2. a view of the same owner that overlaps the allocation in the owner's addresses is of memory that
- *      has been freed: it is closed;
+ *   2. a view of the same owner that overlaps the allocation in the owner's addresses is of memory
+ *      that has been freed: it is closed;
  *   3. when the table is full the view that was not used for the longest time is closed.
- * A view that is in use is neither used for something else nor closed. As long as a view is open the driver
- * keeps its memory, also if the owner has freed it; by the manual that is undefined, so the component names
- * memory of the application only if the user says so (coll_rdma_gpu = direct).
+ * A view that is in use is neither used for something else nor closed. As long as a view is open
+ * the driver keeps its memory, also if the owner has freed it; by the manual that is undefined, so
+ * the component names memory of the application only if the user says so (coll_rdma_gpu = direct).
  */
 #include "coll_rdma/device/cuda_share.h"
 
@@ -57,15 +57,14 @@ static const share_t *find_share(const crdma_cu_api_t *cu, unsigned long long al
     bool pushed;
 
     for (int i = 0; i < MAX_SHARES; ++i) {
-        if (shares[i].allocation == allocation && shares[i].context == context
-            && shares[i].base == base && shares[i].bytes == bytes) {
+        if (shares[i].allocation == allocation && shares[i].context == context &&
+            shares[i].base == base && shares[i].bytes == bytes) {
             return &shares[i];
         }
     }
     share = &shares[next_share];
     next_share = (next_share + 1) % MAX_SHARES;
-    *share = (share_t) {
-        .allocation = allocation, .context = context, .base = base, .bytes = bytes};
+    *share = (share_t){.allocation = allocation, .context = context, .base = base, .bytes = bytes};
     if (CRDMA_CU_SUCCESS == crdma_cuda_enter(cu, context, &pushed)) {
         share->possible = CRDMA_CU_SUCCESS == cu->ipc_get_handle(&share->handle, base);
         crdma_cuda_leave(cu, pushed);
@@ -79,7 +78,7 @@ crdma_status_t crdma_cuda_share(const void *p, size_t bytes, crdma_cuda_name_t *
                                  CRDMA_CU_POINTER_CONTEXT,     CRDMA_CU_POINTER_BUFFER_ID,
                                  CRDMA_CU_POINTER_RANGE_START, CRDMA_CU_POINTER_RANGE_SIZE};
     const crdma_cu_api_t *cu = crdma_cuda_api();
-    const crdma_cu_ptr_t at = (crdma_cu_ptr_t) (uintptr_t) p;
+    const crdma_cu_ptr_t at = (crdma_cu_ptr_t)(uintptr_t)p;
     unsigned type = 0, managed = 0;
     crdma_cu_context_t context = NULL;
     unsigned long long allocation = 0;
@@ -89,9 +88,9 @@ crdma_status_t crdma_cuda_share(const void *p, size_t bytes, crdma_cuda_name_t *
     crdma_status_t status = CRDMA_ERR_UNSUPPORTED;
     const share_t *share;
 
-    if (NULL == cu || CRDMA_CU_SUCCESS != cu->pointer_get_attributes(6, wanted, values, at)
-        || CRDMA_CU_MEMORY_DEVICE != type || 0 != managed || NULL == context || 0 == allocation
-        || at < base || size < at - base || size - (at - base) < bytes) {
+    if (NULL == cu || CRDMA_CU_SUCCESS != cu->pointer_get_attributes(6, wanted, values, at) ||
+        CRDMA_CU_MEMORY_DEVICE != type || 0 != managed || NULL == context || 0 == allocation ||
+        at < base || size < at - base || size - (at - base) < bytes) {
         return CRDMA_ERR_UNSUPPORTED;
     }
     pthread_mutex_lock(&lock);
@@ -113,9 +112,9 @@ static void close_view(const crdma_cu_api_t *cu, crdma_cuda_view_t *view)
 {
     bool pushed;
 
-    if (crdma_cuda_context_id(cu, view->context) == view->id
-        && CRDMA_CU_SUCCESS == crdma_cuda_enter(cu, view->context, &pushed)) {
-        (void) cu->ipc_close_handle(view->p);
+    if (crdma_cuda_context_id(cu, view->context) == view->id &&
+        CRDMA_CU_SUCCESS == crdma_cuda_enter(cu, view->context, &pushed)) {
+        (void)cu->ipc_close_handle(view->p);
         crdma_cuda_leave(cu, pushed);
     }
     view->p = 0;
@@ -132,21 +131,21 @@ static crdma_cuda_view_t *find_view(const crdma_cu_api_t *cu, uint64_t owner,
     for (int i = 0; i < MAX_VIEWS; ++i) {
         crdma_cuda_view_t *view = &views[i];
 
-        if (0 != view->p && view->owner == owner && view->context == context && view->id == id
-            && view->name.allocation == name->allocation
-            && 0 == memcmp(view->name.handle, name->handle, sizeof(name->handle))) {
+        if (0 != view->p && view->owner == owner && view->context == context && view->id == id &&
+            view->name.allocation == name->allocation &&
+            0 == memcmp(view->name.handle, name->handle, sizeof(name->handle))) {
             *found = true;
             return view;
         }
-        if (0 != view->p && 0 == view->users
-            && ((view->owner == owner && view->name.allocation != name->allocation
-                 && view->name.base < name->base + name->bytes
-                 && name->base < view->name.base + view->name.bytes)
-                || (view->context == context && view->id != id))) {
+        if (0 != view->p && 0 == view->users &&
+            ((view->owner == owner && view->name.allocation != name->allocation &&
+              view->name.base < name->base + name->bytes &&
+              name->base < view->name.base + view->name.bytes) ||
+             (view->context == context && view->id != id))) {
             close_view(cu, view);
         }
-        if (0 == view->users
-            && (NULL == place || (0 != place->p && (0 == view->p || view->used < place->used)))) {
+        if (0 == view->users &&
+            (NULL == place || (0 != place->p && (0 == view->p || view->used < place->used)))) {
             place = view;
         }
     }
@@ -172,13 +171,14 @@ static void say_once(const crdma_cu_api_t *cu, uint64_t owner, crdma_cu_result_t
     if (CRDMA_CU_SUCCESS != cu->get_error_name(result, &name) || NULL == name) {
         name = "an unknown error";
     }
-    crdma_log(CRDMA_LOG_SETUP, "GPU memory of another process cannot be opened, it goes through the "
-              "host: %s (%d)", name, result);
+    crdma_log(CRDMA_LOG_SETUP,
+              "GPU memory of another process cannot be opened, it goes through the "
+              "host: %s (%d)",
+              name, result);
 }
 
 crdma_status_t crdma_cuda_view_get(uint64_t owner, const crdma_cuda_name_t *name,
-                                   const crdma_cuda_pipe_t *pipe, crdma_cuda_view_t **out,
-                                   void **p)
+                                   const crdma_cuda_pipe_t *pipe, crdma_cuda_view_t **out, void **p)
 {
     const crdma_cu_api_t *cu = crdma_cuda_api();
     crdma_cu_result_t result = CRDMA_CU_OUT_OF_MEMORY;
@@ -217,7 +217,7 @@ crdma_status_t crdma_cuda_view_get(uint64_t owner, const crdma_cuda_name_t *name
         ++view->users;
         view->used = ++clock_of_views;
         *out = view;
-        *p = (void *) (uintptr_t) (view->p + name->offset);
+        *p = (void *)(uintptr_t)(view->p + name->offset);
     }
     pthread_mutex_unlock(&lock);
     return CRDMA_CU_SUCCESS == result ? CRDMA_OK : CRDMA_ERR_UNSUPPORTED;

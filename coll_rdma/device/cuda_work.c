@@ -1,7 +1,7 @@
 /*
- * Tickets: number n is done when event n % CRDMA_CUDA_EVENTS, recorded behind it, is. An event that is needed
- * again is of a ticket that many numbers earlier; while that is not done, the host waits for it, which happens
- * only if a step of a call has more peers than there are events.
+ * Tickets: number n is done when event n % CRDMA_CUDA_EVENTS, recorded behind it, is. An event that
+ * is needed again is of a ticket that many numbers earlier; while that is not done, the host waits
+ * for it, which happens only if a step of a call has more peers than there are events.
  */
 #include "coll_rdma/device/cuda_work.h"
 
@@ -48,8 +48,8 @@ uint64_t crdma_cuda_work_copy(crdma_cuda_pipe_t *pipe, void *dst, const void *sr
 
     if (enter(pipe, &pushed) && 0 != bytes) {
         crdma_cuda_pipe_fail(pipe, "cuMemcpyAsync",
-                             cu->memcpy_async((crdma_cu_ptr_t) (uintptr_t) dst,
-                                              (crdma_cu_ptr_t) (uintptr_t) src, bytes, pipe->in));
+                             cu->memcpy_async((crdma_cu_ptr_t)(uintptr_t)dst,
+                                              (crdma_cu_ptr_t)(uintptr_t)src, bytes, pipe->in));
     }
     number = ticket(pipe, cu);
     crdma_cuda_leave(cu, pushed);
@@ -140,7 +140,7 @@ void crdma_cuda_call_name(const crdma_cuda_call_t *call, const void *p, crdma_cu
 
         if (at >= area->start && at < area->start + area->bytes) {
             *name = area->name;
-            name->offset += (uint64_t) (at - area->start);
+            name->offset += (uint64_t)(at - area->start);
             return;
         }
     }

@@ -1,8 +1,8 @@
 /*
  * Work for a device, done in order, about whose progress the host asks without waiting: copies and
- * reductions of one call, in the first stream of a pipe (cuda.h). Each has a ticket; tickets are done in
- * order. A ticket that is done is complete: its results are in memory, and may be told to other processes
- * (engine/device.c says why that suffices).
+ * reductions of one call, in the first stream of a pipe (cuda.h). Each has a ticket; tickets are
+ * done in order. A ticket that is done is complete: its results are in memory, and may be told to
+ * other processes (engine/device.c says why that suffices).
  *
  * Errors stay: every later question returns CRDMA_ERR_DEVICE, and what was asked for is not done.
  */
@@ -15,7 +15,8 @@
 
 /* A ticket for all that was asked for before, also of the legacy default stream. Never 0. */
 uint64_t crdma_cuda_work_mark(crdma_cuda_pipe_t *pipe);
-/* Tickets for a copy between any two kinds of memory, and for a reduction as crdma_cuda_queue_reduce. */
+/* Tickets for a copy between any two kinds of memory, and for a reduction as
+ * crdma_cuda_queue_reduce. */
 uint64_t crdma_cuda_work_copy(crdma_cuda_pipe_t *pipe, void *dst, const void *src, size_t bytes);
 uint64_t crdma_cuda_work_reduce(crdma_cuda_pipe_t *pipe, crdma_op_id_t op, crdma_type_id_t type,
                                 void *dst, const void *const *src, int nsrc, size_t count);
@@ -27,8 +28,8 @@ crdma_status_t crdma_cuda_work_poll(crdma_cuda_pipe_t *pipe, uint64_t ticket);
 void crdma_cuda_work_wait(crdma_cuda_pipe_t *pipe);
 
 /*
- * A call that works in GPU memory: where its work is done, and the memory from which messages are sent, which
- * peers may open: input, output, partial results.
+ * A call that works in GPU memory: where its work is done, and the memory from which messages are
+ * sent, which peers may open: input, output, partial results.
  */
 typedef struct crdma_cuda_area {
     const char *start;
@@ -48,7 +49,8 @@ typedef struct crdma_cuda_call {
     bool refused; /* this process or a peer could not open the other's memory */
 } crdma_cuda_call_t;
 
-/* Let peers read [start, start + bytes) during the call. CRDMA_ERR_UNSUPPORTED if that cannot be. */
+/* Let peers read [start, start + bytes) during the call. CRDMA_ERR_UNSUPPORTED if that cannot be.
+ */
 crdma_status_t crdma_cuda_call_share(crdma_cuda_call_t *call, const void *start, size_t bytes);
 /* What peers open for p, which is in one of the areas. */
 void crdma_cuda_call_name(const crdma_cuda_call_t *call, const void *p, crdma_cuda_name_t *name);

@@ -1,26 +1,30 @@
 /*
- * Steps on data in GPU memory: the same schedules and messages as for host memory, executed by the GPU.
+ * Steps on data in GPU memory: the same schedules and messages as for host memory, executed by the
+ * GPU.
  *
  *     SEND     tells the name of the block's memory
  *     RECV     copies from the peer's GPU memory into our own
  *     REDUCE   one kernel that reads all operands where they are, in the peers' memory and in ours
  *
- * With reduce-scatter + allgather of degree N - 1, which large reductions on a host take, every rank thus
- * starts one kernel with N sources for its part, and copies the other parts from those who made them.
+ * With reduce-scatter + allgather of degree N - 1, which large reductions on a host take, every
+ * rank thus starts one kernel with N sources for its part, and copies the other parts from those
+ * who made them.
  *
  * Invariants:
- * 1. A step ends when the driver says that its work is complete. So whatever a later SEND names is complete
- *    in memory before the name's flag is stored, and whatever a message is acknowledged for has been read.
- *    Input is complete before the first step (crdma_flow_t: an event behind the default stream).
- * 2. Work of a call is one stream, so operands that are copied to a place of ours need not be waited for
- *    before the kernel that reads them is started.
- * 3. A kernel that overwrites what peers still have to read waits for them, and first takes their data out of
- *    their memory: they may be waiting for us in the same way (op.c, invariant 2).
+ * 1. A step ends when the driver says that its work is complete. So whatever a later SEND names is
+ *    complete in memory before the name's flag is stored, and whatever a message is acknowledged
+ *    for has been read. Input is complete before the first step (crdma_flow_t: an event behind the
+ *    default stream).
+ * 2. Work of a call is one stream, so operands that are copied to a place of ours need not be
+ *    waited for before the kernel that reads them is started.
+ * 3. A kernel that overwrites what peers still have to read waits for them, and first takes their
+ *    data out of their memory: they may be waiting for us in the same way (op.c, invariant 2).
  *
- * Operands and messages of peers that are in host memory, or in GPU memory that cannot be opened, come through
- * pinned host memory, are copied to the GPU, and are reduced there with the others. For one such peer that is
- * less traffic than reducing on the host: the operand crosses the bus instead of the result, and the
- * host's memory is not read and written once more.
+ * Small messages, which only the last segment of a call has (crdma_device_fits), and
+ * operands and messages of peers that are in host memory, or in GPU memory that cannot be opened,
+ * come through pinned host memory, are copied to the GPU, and are reduced there with the others.
+ * For one such peer that is less traffic than reducing on the host: the operand crosses the bus
+ * instead of the result, and the host's memory is not read and written once more.
  */
 #include "coll_rdma/engine/device.h"
 
@@ -41,7 +45,7 @@ struct crdma_landing {
     bool settled;
 };
 
-/* Is there a message that would not be a rendezvous? */
+/* Is there a message of a whole segment that would not be a rendezvous? */
 static bool has_small_message(const crdma_op_args_t *args, size_t count, size_t grain, size_t least)
 {
     const int nblocks = args->plan->sched->nblocks;
@@ -75,17 +79,15 @@ crdma_status_t crdma_device_fits(crdma_group_t *g, const crdma_op_args_t *args)
     const crdma_sched_t *sched = args->plan->sched;
     const size_t least = CRDMA_OP_NONE == args->device->op ? g->rndv_bcast.min : g->rndv_reduce.min;
     const crdma_cut_t cut = crdma_op_cut(args);
-    const size_t last = args->count - (cut.nseg - 1) * cut.seg_count;
     crdma_status_t status = CRDMA_OK;
 
-    if (!g->all_direct || SIZE_MAX == least || g->direct.block_size < sizeof(crdma_cuda_name_t)
-        || sched->max_fanin > CRDMA_KERNEL_FANIN
-        || (1 < cut.nseg && has_small_message(args, cut.seg_count, cut.grain, least))
-        || has_small_message(args, last, cut.grain, least)) {
+    if (!g->all_direct || SIZE_MAX == least || g->direct.block_size < sizeof(crdma_cuda_name_t) ||
+        sched->max_fanin > CRDMA_KERNEL_FANIN ||
+        has_small_message(args, cut.seg_count, cut.grain, least)) {
         return CRDMA_ERR_UNSUPPORTED;
     }
     if (op->nlandings < args->plan->widest) {
-        struct crdma_landing *more = calloc((size_t) args->plan->widest, sizeof(*more));
+        struct crdma_landing *more = calloc((size_t)args->plan->widest, sizeof(*more));
 
         if (NULL == more) {
             return CRDMA_ERR_UNSUPPORTED;
@@ -94,10 +96,10 @@ crdma_status_t crdma_device_fits(crdma_group_t *g, const crdma_op_args_t *args)
         op->landings = more;
         op->nlandings = args->plan->widest;
     }
-    memset(op->landings, 0, (size_t) op->nlandings * sizeof(*op->landings));
+    memset(op->landings, 0, (size_t)op->nlandings * sizeof(*op->landings));
     if (sched->uses_tmp) {
         status = reserve_tmp(op, args->device,
-                             cut.seg_count * args->elsize * (size_t) crdma_op_tmp_depth(args, &cut));
+                             cut.seg_count * args->elsize * (size_t)crdma_op_tmp_depth(args, &cut));
     }
     if (CRDMA_OK != status) {
         crdma_device_end(g);
@@ -121,7 +123,7 @@ void crdma_device_end(crdma_group_t *g)
 
 void crdma_device_begin_step(crdma_op_t *op, int npeers)
 {
-    memset(op->landings, 0, (size_t) npeers * sizeof(*op->landings));
+    memset(op->landings, 0, (size_t)npeers * sizeof(*op->landings));
     op->ticket = 0;
 }
 
@@ -157,15 +159,14 @@ static crdma_status_t settle(crdma_op_t *op, int i)
 static char *place(crdma_op_t *op, int i)
 {
     if (NULL == op->operands) {
-        op->operands = crdma_cuda_block_get((size_t) op->noperands * op->operand_bytes,
+        op->operands = crdma_cuda_block_get((size_t)op->noperands * op->operand_bytes,
                                             op->args.device->on_device);
     }
-    return NULL == op->operands ? NULL
-                                : (char *) op->operands->data + (size_t) i * op->operand_bytes;
+    return NULL == op->operands ? NULL : (char *)op->operands->data + (size_t)i * op->operand_bytes;
 }
 
-/* Let work that is asked for from now on find message i at landings[i].operand: at `to` (NULL: its place), or,
- * if `keep`, in the peer's own memory if we can open that. */
+/* Let work that is asked for from now on find message i at landings[i].operand: at `to` (NULL: its
+ * place), or, if `keep`, in the peer's own memory if we can open that. */
 static crdma_status_t fetch(crdma_op_t *op, int i, char *to, bool keep)
 {
     crdma_cuda_call_t *call = op->args.device;
@@ -175,14 +176,13 @@ static crdma_status_t fetch(crdma_op_t *op, int i, char *to, bool keep)
     crdma_status_t status;
     void *p = NULL;
 
-    if (NULL == l->stage) {
+    if (NULL == l->stage && CRDMA_PROTOCOL_RNDV == recv->protocol) {
         status = crdma_rndv_look(recv, &name);
         if (CRDMA_OK != status) {
             return status;
         }
-        if (NULL != name
-            && CRDMA_OK
-                   == crdma_cuda_view_get(recv->edge->peer->cookie, name, call->pipe, &l->view, &p)) {
+        if (NULL != name && CRDMA_OK == crdma_cuda_view_get(recv->edge->peer->cookie, name,
+                                                            call->pipe, &l->view, &p)) {
             status = crdma_rndv_take(recv);
             if (CRDMA_OK != status) {
                 return status;
@@ -204,13 +204,15 @@ static crdma_status_t fetch(crdma_op_t *op, int i, char *to, bool keep)
             crdma_rndv_refuse(recv);
             call->refused = true;
         }
+    }
+    if (NULL == l->stage) {
         l->stage = crdma_cuda_stage_get(recv->len, call->on_device);
         if (NULL == l->stage) {
             return CRDMA_ERR_NOMEM;
         }
     }
     to = NULL != to ? to : place(op, i);
-    status = NULL == to ? CRDMA_ERR_NOMEM : crdma_rndv_recv(recv, l->stage->data);
+    status = NULL == to ? CRDMA_ERR_NOMEM : crdma_recv_progress(recv, l->stage->data);
     if (CRDMA_OK == status) {
         l->ticket = crdma_cuda_work_copy(call->pipe, to, l->stage->data, recv->len);
         l->operand = to;
@@ -223,8 +225,8 @@ crdma_status_t crdma_device_recv(crdma_op_t *op, int i, char *dst)
     struct crdma_landing *l = &op->landings[i];
     crdma_status_t status;
 
-    if (CRDMA_PROTOCOL_RNDV != op->recvs[i].protocol) {
-        return crdma_recv_progress(&op->recvs[i], dst); /* no data (crdma_device_fits) */
+    if (0 == op->recvs[i].len) {
+        return crdma_recv_progress(&op->recvs[i], NULL); /* a notification */
     }
     if (NULL == l->operand) {
         status = fetch(op, i, dst, false);
@@ -247,7 +249,7 @@ crdma_status_t crdma_device_copy(crdma_op_t *op, char *dst, const char *src, siz
 
 static bool takes_data(const crdma_op_t *op, const int32_t *peers, int i)
 {
-    return CRDMA_SELF != peers[i] && CRDMA_PROTOCOL_RNDV == op->recvs[i].protocol;
+    return CRDMA_SELF != peers[i] && 0 != op->recvs[i].len;
 }
 
 /* All operands, as sources of the kernel. */
@@ -342,7 +344,7 @@ void crdma_device_quiet(crdma_op_t *op)
     crdma_cuda_work_wait(op->args.device->pipe);
     for (int i = 0; i < op->nlandings; ++i) {
         if (op->landings[i].taken) {
-            (void) crdma_rndv_taken(&op->recvs[i]);
+            (void)crdma_rndv_taken(&op->recvs[i]);
             op->landings[i].taken = false;
         }
     }
@@ -351,7 +353,7 @@ void crdma_device_quiet(crdma_op_t *op)
 void crdma_device_release(crdma_op_t *op)
 {
     for (int i = 0; i < op->nlandings; ++i) {
-        (void) settle(op, i);
+        (void)settle(op, i);
     }
     for (crdma_send_item_t *item = op->pending; NULL != item; item = item->next) {
         crdma_rndv_send_release(&item->send);

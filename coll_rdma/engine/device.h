@@ -1,9 +1,10 @@
 /*
  * Steps of an operation whose data is in GPU memory (op->args.device); device.c.
  *
- * fits: can the call be done so? It depends on this rank alone: what the others see is the same messages,
- * with other descriptors (protocol/rendezvous.h). CRDMA_ERR_UNSUPPORTED: do it through the host; nothing
- * has happened then. What it reserves, crdma_device_end gives back after the call.
+ * fits: can the call be done so? It depends on this rank alone: what the others see is the same
+ * messages, with other descriptors (protocol/rendezvous.h). CRDMA_ERR_UNSUPPORTED: do it through
+ * the host; nothing has happened then. What it reserves, crdma_device_end gives back after the
+ * call.
  */
 #ifndef CRDMA_ENGINE_DEVICE_H
 #define CRDMA_ENGINE_DEVICE_H

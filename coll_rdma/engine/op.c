@@ -198,9 +198,7 @@ static crdma_status_t push_send(crdma_op_t *op, crdma_edge_t *edge, const char *
     }
     crdma_send_start(&item->send, edge, crdma_group_rndv(op->group, edge, op->reduction), src, len,
                      crdma_op_chunk(op, len), op->args.sig);
-    if (CRDMA_PROTOCOL_RNDV == item->send.protocol) {
-        item->send.device = op->args.device; /* else it has no data (crdma_device_fits) */
-    }
+    item->send.device = 0 != len ? op->args.device : NULL;
     item->send.token = token;
     status = crdma_send_progress(&item->send);
     if (CRDMA_AGAIN == status) {

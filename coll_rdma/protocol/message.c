@@ -108,6 +108,12 @@ crdma_status_t crdma_send_progress(crdma_send_t *send)
     if (CRDMA_OK != send->edge->tx.status) {
         return send->edge->tx.status;
     }
+    if (NULL != send->device && CRDMA_PROTOCOL_RNDV != send->protocol) {
+        status = crdma_send_fetch(send);
+        if (CRDMA_OK != status) {
+            return status;
+        }
+    }
     switch (send->protocol) {
     case CRDMA_PROTOCOL_LL:
         status = send_ll(send);
@@ -117,6 +123,9 @@ crdma_status_t crdma_send_progress(crdma_send_t *send)
         break;
     default:
         return crdma_rndv_send(send);
+    }
+    if (CRDMA_OK == status && NULL != send->stage) {
+        crdma_rndv_send_release(send);
     }
     return 0 > status || CRDMA_AGAIN == status ? status : CRDMA_OK;
 }

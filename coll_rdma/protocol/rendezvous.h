@@ -57,6 +57,9 @@ enum { CRDMA_RNDV_WANTED = 1, CRDMA_RNDV_REFUSED = 2, CRDMA_RNDV_STAGED = 3 }; /
 crdma_status_t crdma_rndv_send_device(crdma_send_t *send);
 void crdma_rndv_send_release(crdma_send_t *send);
 
+/* Any message: copy it from the GPU to host memory, which is then its source. */
+crdma_status_t crdma_send_fetch(crdma_send_t *send);
+
 /* Receiver without a GPU: 7., once the descriptor has been seen. */
 crdma_status_t crdma_rndv_want(crdma_recv_t *recv, crdma_slot_t *slot);
 

@@ -4,10 +4,12 @@
  * What is released before what:
  *   - the flag (5.) is stored when the data at src is complete in GPU memory: the engine sends from
  *     nothing that work still under way is writing (engine/device.c, invariant 1);
- *   - dst = STAGED (7.) is stored when the driver has said that the copy to host memory is complete;
+ *   - dst = STAGED (7.) is stored when the driver has said that the copy to host memory is
+ *     complete;
  *   - `done` and the credit (6.) follow the driver's word that the receiver's work is complete.
- * A driver's word is an event that was queried: by then the writes of that work are visible to whoever starts
- * to read later, on this device or another, and the release store orders the message behind it.
+ * A driver's word is an event that was queried: by then the writes of that work are visible to
+ * whoever starts to read later, on this device or another, and the release store orders the message
+ * behind it.
  */
 #include "coll_rdma/protocol/rendezvous.h"
 
@@ -35,11 +37,10 @@ static crdma_status_t post(crdma_send_t *send, crdma_slot_t *slot)
     return CRDMA_AGAIN;
 }
 
-/* 7. */
-static crdma_status_t stage(crdma_send_t *send, crdma_slot_t *slot)
+/* Into host memory. CRDMA_OK when the copy is complete. */
+static crdma_status_t copy_out(crdma_send_t *send)
 {
     crdma_cuda_call_t *call = send->device;
-    crdma_status_t status;
 
     if (NULL == send->stage) {
         send->stage = crdma_cuda_stage_get(send->len, call->on_device);
@@ -49,7 +50,28 @@ static crdma_status_t stage(crdma_send_t *send, crdma_slot_t *slot)
         }
         send->ticket = crdma_cuda_work_copy(call->pipe, send->stage->data, send->src, send->len);
     }
-    status = crdma_cuda_work_poll(call->pipe, send->ticket);
+    return crdma_cuda_work_poll(call->pipe, send->ticket);
+}
+
+crdma_status_t crdma_send_fetch(crdma_send_t *send)
+{
+    crdma_status_t status = CRDMA_OK;
+
+    if (!send->staged) {
+        status = copy_out(send);
+        send->staged = CRDMA_OK == status;
+        if (send->staged) {
+            send->src = send->stage->data;
+        }
+    }
+    return status;
+}
+
+/* 7. */
+static crdma_status_t stage(crdma_send_t *send, crdma_slot_t *slot)
+{
+    crdma_status_t status = copy_out(send);
+
     if (CRDMA_OK != status) {
         return status;
     }
@@ -111,8 +133,8 @@ crdma_status_t crdma_rndv_look(crdma_recv_t *recv, const crdma_cuda_name_t **nam
     crdma_status_t status = crdma_rndv_descriptor(recv, &slot);
 
     if (CRDMA_OK == status) {
-        *name = CRDMA_RNDV_ON_DEVICE == (uint32_t) slot->flag
-                    ? (const crdma_cuda_name_t *) crdma_slot_payload(slot)
+        *name = CRDMA_RNDV_ON_DEVICE == (uint32_t)slot->flag
+                    ? (const crdma_cuda_name_t *)crdma_slot_payload(slot)
                     : NULL;
     }
     return status;

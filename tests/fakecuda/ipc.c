@@ -1,19 +1,19 @@
 /*
- * Device memory of other processes on the host (cuIpc*), with the rules of the driver's manual kept by
- * the letter where a real driver may be lenient:
+ * Device memory of other processes on the host (cuIpc*), with the rules of the driver's manual kept
+ * by the letter where a real driver may be lenient:
  *
  *     owner       memory file | ....[block]............ | export: id, opened, freed |
  *                                   ^ same pages             ^ same words
  *     importer    address space, PROT_NONE: what the program sees
  *                 a second mapping: where this driver works
  *
- * 1. A handle names one allocation. Memory at the same address that was allocated later has another handle,
- *    and a handle of freed memory opens nothing.
- * 2. The owner cannot open its own handle, and a handle is open at most once in a process: whoever caches
- *    mappings must find his own (the driver counts, and a leak would go unnoticed).
+ * 1. A handle names one allocation. Memory at the same address that was allocated later has another
+ *    handle, and a handle of freed memory opens nothing.
+ * 2. The owner cannot open its own handle, and a handle is open at most once in a process: whoever
+ *    caches mappings must find his own (the driver counts, and a leak would go unnoticed).
  * 3. Memory that is freed while others have it open is filled with 0xdd; the owner counts it as
- *    "freed_while_open", and a copy or kernel of an importer that touches it is an illegal address, also
- *    when other memory has the address by then.
+ *    "freed_while_open", and a copy or kernel of an importer that touches it is an illegal address,
+ *    also when other memory has the address by then.
  *
  * FAKECUDA_IPC=none: no handle can be made; closed: none can be opened.
  */
@@ -38,12 +38,12 @@ typedef struct handle {
 _Static_assert(sizeof(handle_t) <= sizeof(crdma_cu_ipc_handle_t), "a handle has 64 bytes");
 
 struct fake_import {
-    char *view;      /* NULL: free; what the program sees, PROT_NONE */
-    char *map;       /* from the page in which the block begins */
-    size_t before;   /* bytes of that page before it */
+    char *view;    /* NULL: free; what the program sees, PROT_NONE */
+    char *map;     /* from the page in which the block begins */
+    size_t before; /* bytes of that page before it */
     size_t size;
     fake_export_t *exported;
-    char *words;     /* the mapping that `exported` is in */
+    char *words; /* the mapping that `exported` is in */
     handle_t handle;
     const fake_context_t *context;
 };
@@ -89,12 +89,12 @@ FAKE_API cuIpcGetMemHandle(crdma_cu_ipc_handle_t *out, crdma_cu_ptr_t p)
 /* Both mappings of the block, and its export's words. */
 static bool map(fake_import_t *import, const handle_t *handle)
 {
-    const size_t page = (size_t) sysconf(_SC_PAGESIZE);
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     const size_t total = 2 * FAKE_HALF, table = FAKE_EXPORTS * sizeof(fake_export_t);
     char path[64];
     int fd;
 
-    snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int) handle->pid, (int) handle->fd);
+    snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)handle->pid, (int)handle->fd);
     fd = open(path, O_RDWR | O_CLOEXEC);
     if (0 > fd) {
         return false;
@@ -102,15 +102,15 @@ static bool map(fake_import_t *import, const handle_t *handle)
     import->before = handle->offset % page;
     import->size = handle->size;
     import->map = mmap(NULL, import->before + import->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-                       (off_t) (handle->offset - import->before));
-    import->words = mmap(NULL, table, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t) total);
-    import->view = mmap(NULL, import->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                        -1, 0);
+                       (off_t)(handle->offset - import->before));
+    import->words = mmap(NULL, table, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)total);
+    import->view =
+        mmap(NULL, import->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     close(fd);
     if (MAP_FAILED == import->map || MAP_FAILED == import->words || MAP_FAILED == import->view) {
         abort();
     }
-    import->exported = (fake_export_t *) import->words + handle->index;
+    import->exported = (fake_export_t *)import->words + handle->index;
     return true;
 }
 
@@ -119,7 +119,7 @@ static void unmap(fake_import_t *import)
     munmap(import->map, import->before + import->size);
     munmap(import->words, FAKE_EXPORTS * sizeof(fake_export_t));
     munmap(import->view, import->size);
-    *import = (fake_import_t) {.view = NULL};
+    *import = (fake_import_t){.view = NULL};
 }
 
 FAKE_API cuIpcOpenMemHandle_v2(crdma_cu_ptr_t *p, crdma_cu_ipc_handle_t in, unsigned flags)
@@ -153,9 +153,9 @@ FAKE_API cuIpcOpenMemHandle_v2(crdma_cu_ptr_t *p, crdma_cu_ipc_handle_t in, unsi
     if (CRDMA_CU_SUCCESS == result && (NULL == import || !map(import, &handle))) {
         result = CRDMA_CU_MAP_FAILED;
     }
-    if (CRDMA_CU_SUCCESS == result
-        && (handle.id != __atomic_load_n(&import->exported->id, __ATOMIC_ACQUIRE)
-            || 0 != __atomic_load_n(&import->exported->freed, __ATOMIC_ACQUIRE))) {
+    if (CRDMA_CU_SUCCESS == result &&
+        (handle.id != __atomic_load_n(&import->exported->id, __ATOMIC_ACQUIRE) ||
+         0 != __atomic_load_n(&import->exported->freed, __ATOMIC_ACQUIRE))) {
         unmap(import); /* rule 1 */
         result = CRDMA_CU_INVALID_VALUE;
     }
@@ -163,7 +163,7 @@ FAKE_API cuIpcOpenMemHandle_v2(crdma_cu_ptr_t *p, crdma_cu_ipc_handle_t in, unsi
         import->handle = handle;
         import->context = context;
         __atomic_fetch_add(&import->exported->opened, 1, __ATOMIC_ACQ_REL);
-        *p = (crdma_cu_ptr_t) (uintptr_t) import->view;
+        *p = (crdma_cu_ptr_t)(uintptr_t)import->view;
     }
     pthread_mutex_unlock(&fake_lock);
     return result;
@@ -186,10 +186,10 @@ FAKE_API cuIpcCloseMemHandle(crdma_cu_ptr_t p)
         return CRDMA_CU_INVALID_CONTEXT;
     }
     pthread_mutex_lock(&fake_lock);
-    (void) fake_count("ipc_close");
+    (void)fake_count("ipc_close");
     for (int i = 0; i < MAX_IMPORTS; ++i) {
-        if (NULL != imports[i].view && (uintptr_t) imports[i].view == p
-            && imports[i].context == context) {
+        if (NULL != imports[i].view && (uintptr_t)imports[i].view == p &&
+            imports[i].context == context) {
             fake_wait_context(context);
             forget(&imports[i]);
             result = CRDMA_CU_SUCCESS;
@@ -214,10 +214,9 @@ char *fake_import_find(const char *p, size_t *left, bool *stale, const fake_cont
         const fake_import_t *import = &imports[i];
 
         if (NULL != import->view && p >= import->view && p < import->view + import->size) {
-            *left = import->size - (size_t) (p - import->view);
-            *stale = 0 != __atomic_load_n(&import->exported->freed, __ATOMIC_ACQUIRE)
-                     || import->handle.id
-                            != __atomic_load_n(&import->exported->id, __ATOMIC_ACQUIRE);
+            *left = import->size - (size_t)(p - import->view);
+            *stale = 0 != __atomic_load_n(&import->exported->freed, __ATOMIC_ACQUIRE) ||
+                     import->handle.id != __atomic_load_n(&import->exported->id, __ATOMIC_ACQUIRE);
             *context = import->context;
             return import->map + import->before + (p - import->view);
         }

@@ -1,11 +1,11 @@
 /*
  * GPU memory that one process names and another opens, over the stand-in for the driver: first the
- * stand-in's own rules (tests/fakecuda/ipc.c), then device/cuda_share, cuda_work and cuda_block. An emulation, as
- * test_cuda.
+ * stand-in's own rules (tests/fakecuda/ipc.c), then device/cuda_share, cuda_work and cuda_block. An
+ * emulation, as test_cuda.
  *
- * Catches: a view of freed memory that is used for the memory which has its address now; views that are opened
- * again and again, or never closed; a result that is told before it is complete; memory of pools, managed
- * memory and drivers that refuse.
+ * Catches: a view of freed memory that is used for the memory which has its address now; views that
+ * are opened again and again, or never closed; a result that is told before it is complete; memory
+ * of pools, managed memory and drivers that refuse.
  *
  * Every test is a pair of processes, owner and reader, that take turns over two pipes.
  */
@@ -55,7 +55,7 @@ static void start(void)
     setenv("FAKECUDA_DELAY_US", "1000", 1);
     library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
     ck_assert_msg(NULL != library, "%s", dlerror());
-#define GET(name, symbol) ck_assert(NULL != (*(void **) &cu.name = dlsym(library, symbol)))
+#define GET(name, symbol) ck_assert(NULL != (*(void **)&cu.name = dlsym(library, symbol)))
     GET(init, "cuInit");
     GET(retain, "cuDevicePrimaryCtxRetain");
     GET(set_current, "cuCtxSetCurrent");
@@ -96,14 +96,14 @@ static bool is_owner(void)
 
 static void tell(const void *data, size_t bytes)
 {
-    if ((ssize_t) bytes != write(to_other, data, bytes)) {
+    if ((ssize_t)bytes != write(to_other, data, bytes)) {
         ck_abort_msg("the other process has gone");
     }
 }
 
 static void hear(void *data, size_t bytes)
 {
-    if ((ssize_t) bytes != read(from_other, data, bytes)) {
+    if ((ssize_t)bytes != read(from_other, data, bytes)) {
         ck_abort_msg("the other process has gone");
     }
 }
@@ -134,7 +134,7 @@ static crdma_cu_ptr_t memory(size_t bytes, int value)
     crdma_cu_ptr_t p = 0;
 
     ck_assert_int_eq(0, cu.alloc(&p, bytes));
-    ck_assert_int_eq(0, cu.fill_later(p, (unsigned char) value, bytes, NULL));
+    ck_assert_int_eq(0, cu.fill_later(p, (unsigned char)value, bytes, NULL));
     return p;
 }
 
@@ -142,7 +142,7 @@ static void expect(crdma_cu_ptr_t p, int value)
 {
     static unsigned char back[BYTES];
 
-    ck_assert_int_eq(0, cu.copy((uintptr_t) back, p, BYTES));
+    ck_assert_int_eq(0, cu.copy((uintptr_t)back, p, BYTES));
     for (int i = 0; i < BYTES; ++i) {
         if (value != back[i]) {
             ck_abort_msg("byte %d is %d, not %d", i, back[i], value);
@@ -182,7 +182,7 @@ START_TEST(handles)
         ck_assert_int_eq(CRDMA_CU_INVALID_VALUE, cu.open(&p, handle, 0));
         ck_assert_int_eq(0, cu.open(&p, handle, 1));
         ck_assert_int_ne(0, cu.open(&q, handle, 1)); /* it is open */
-        ck_assert_int_eq(CRDMA_MEMORY_DEVICE, crdma_cuda_kind((void *) (uintptr_t) p));
+        ck_assert_int_eq(CRDMA_MEMORY_DEVICE, crdma_cuda_kind((void *)(uintptr_t)p));
         expect(p, 7);
         ck_assert_int_eq(0, cu.copy(p, mine, BYTES));
         turn();
@@ -216,7 +216,7 @@ START_TEST(freed_memory_is_not_read)
         ck_assert_int_eq(0, cu.open(&p, handle, 1));
         turn();
         turn();
-        ck_assert_int_eq(700, cu.copy((uintptr_t) host, p, BYTES));
+        ck_assert_int_eq(700, cu.copy((uintptr_t)host, p, BYTES));
     }
     finish();
 }
@@ -224,7 +224,7 @@ END_TEST
 
 static void *pointer(crdma_cu_ptr_t p)
 {
-    return (void *) (uintptr_t) p;
+    return (void *)(uintptr_t)p;
 }
 
 /* Reads what a name stands for, by the pipe's way. */
@@ -319,7 +319,7 @@ START_TEST(many_views)
             read_name(pipe, &names[i * 7 % MANY], mine, BYTES);
             expect(mine, i * 7 % MANY);
         }
-        ck_assert_int_eq(0, cu.copy(mine, (uintptr_t) p, BYTES)); /* what is in use stays open */
+        ck_assert_int_eq(0, cu.copy(mine, (uintptr_t)p, BYTES)); /* what is in use stays open */
         expect(mine, 0);
         crdma_cuda_view_put(held);
         ck_assert_int_eq(CRDMA_OK, crdma_cuda_pipe_put(pipe));
@@ -386,8 +386,8 @@ START_TEST(tickets)
     pipe = crdma_cuda_pipe_get(pointer(p));
     for (int i = 0; i < COPIES; ++i) {
         memset(from[i], i + 1, EACH);
-        (void) crdma_cuda_work_copy(pipe, pointer(p + (size_t) i * EACH), from[i], EACH);
-        ticket[i] = crdma_cuda_work_copy(pipe, to[i], pointer(p + (size_t) i * EACH), EACH);
+        (void)crdma_cuda_work_copy(pipe, pointer(p + (size_t)i * EACH), from[i], EACH);
+        ticket[i] = crdma_cuda_work_copy(pipe, to[i], pointer(p + (size_t)i * EACH), EACH);
         if (0 == i % 3) {
             crdma_status_t status;
 
@@ -449,7 +449,7 @@ START_TEST(blocks_are_kept)
         crdma_cuda_block_put(block[i]);
     }
     cu.break_call("alloc", 1);
-    ck_assert_ptr_null(crdma_cuda_block_get((size_t) 64 << 20, pointer(p)));
+    ck_assert_ptr_null(crdma_cuda_block_get((size_t)64 << 20, pointer(p)));
     ck_assert_ptr_null(crdma_cuda_block_get(SIZE_MAX - 5, pointer(p)));
     ck_assert_ptr_null(crdma_cuda_block_get(10, &before));
     crdma_cuda_close();
