@@ -10,11 +10,15 @@
  * deciles; LATE counts dropped groups; VERIFIED is 1 or 0.
  * paired.h says how it is measured. With -A, for another MPI library:
  *
- *   alone,COLLECTIVE,BYTES,RANKS,BATCH,GROUPS,MEDIAN_US,LOWER_DECILE_US,VERIFIED
+ *   alone,COLLECTIVE,BYTES,RANKS,BATCH,GROUPS,MEDIAN_US,LOWER_DECILE_US,PROBE_NS,VERIFIED
+ *
+ * PROBE_NS is how far apart the first two ranks were (probe.h), the mean of before and after, 0
+ * where ranks share processors.
  */
 #include "perf/collective.h"
 #include "perf/options.h"
 #include "perf/paired.h"
+#include "perf/probe.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -164,13 +168,14 @@ static enum perf_parse parse(struct request *request, int argc, char **argv, int
 }
 
 static void print_row(const struct paired *p, enum perf_collective collective,
-                      const struct paired_result *r)
+                      const struct paired_result *r, double probe_ns)
 {
     size_t bytes = PERF_BARRIER == collective ? 0 : p->bytes;
 
     if (p->options.alone) {
-        printf("alone,%s,%zu,%d,%ld,%ld,%.4f,%.4f,%d\n", perf_collective_name(collective), bytes,
-               p->ranks, r->batch, r->groups, r->served_us.value, r->quiet_us, r->verified ? 1 : 0);
+        printf("alone,%s,%zu,%d,%ld,%ld,%.4f,%.4f,%.1f,%d\n", perf_collective_name(collective),
+               bytes, p->ranks, r->batch, r->groups, r->served_us.value, r->quiet_us, probe_ns,
+               r->verified ? 1 : 0);
         fflush(stdout);
         return;
     }
@@ -181,9 +186,15 @@ static void print_row(const struct paired *p, enum perf_collective collective,
     fflush(stdout);
 }
 
+/* How far apart the ranks are now, where that is asked for and can be measured. */
+static double distance(const struct paired *p, struct perf_probe *probe)
+{
+    return p->options.alone && !p->yield && p->ranks > 1 ? perf_probe_run(probe) : 0.0;
+}
+
 /* All sizes of one collective; whether every result was right. */
 static bool compare(struct paired *p, const struct request *request,
-                    enum perf_collective collective)
+                    enum perf_collective collective, struct perf_probe *probe)
 {
     bool sized = PERF_BARRIER != collective, right = true;
     const struct perf_type *type =
@@ -196,13 +207,15 @@ static bool compare(struct paired *p, const struct request *request,
     for (size_t bytes = sized ? first : 1; bytes <= (sized ? request->max_bytes : 1);
          bytes *= request->factor) {
         struct paired_result result;
+        double probe_ns = distance(p, probe) / 2.0;
 
         if (0 != paired_measure(p, bytes / type->size * type->size, &result)) {
             MPI_Abort(MPI_COMM_WORLD, 1);
         }
+        probe_ns += distance(p, probe) / 2.0;
         right &= result.verified;
         if (0 == p->rank && result.late < result.groups) {
-            print_row(p, collective, &result);
+            print_row(p, collective, &result, probe_ns);
         } else if (0 == p->rank) {
             fprintf(stderr,
                     "coll_rdma_compare_mpi: %s %zu: some rank missed every agreed start; "
@@ -227,6 +240,7 @@ int main(int argc, char **argv)
                               .type = perf_type_default(PERF_ALLREDUCE),
                               .op = perf_op_find("sum")};
     struct paired paired;
+    struct perf_probe probe = {.window = MPI_WIN_NULL};
     int rank, letter = 0, status = 0;
 
     MPI_Init(&argc, &argv);
@@ -249,10 +263,16 @@ int main(int argc, char **argv)
         break;
     default:
         paired_init(&paired, &request.paired);
+        if (paired.options.alone && !paired.yield && paired.ranks > 1) {
+            perf_probe_init(&probe, paired.control);
+        }
         for (int c = 0; c < PERF_COLLECTIVES; c++) {
-            if (request.wanted[c] && !compare(&paired, &request, (enum perf_collective)c)) {
+            if (request.wanted[c] && !compare(&paired, &request, (enum perf_collective)c, &probe)) {
                 status = 1;
             }
+        }
+        if (MPI_WIN_NULL != probe.window) {
+            perf_probe_free(&probe);
         }
         paired_free(&paired);
     }
