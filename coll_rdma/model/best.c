@@ -26,6 +26,17 @@ static crdma_status_t price(const crdma_model_job_t *job, const crdma_model_case
     return status;
 }
 
+/* Messages of an exchange among n with degree k, at least: all full rounds. */
+static int64_t exchange_messages(int64_t n, int64_t k)
+{
+    int64_t rounds = 0;
+
+    for (int64_t reach = k + 1; reach <= n; reach *= k + 1) {
+        ++rounds;
+    }
+    return 0 == rounds ? n * (n - 1) : n * k * rounds;
+}
+
 /* More messages than a job may have, without making it. */
 static bool is_too_large(const crdma_model_case_t *what)
 {
@@ -34,10 +45,18 @@ static bool is_too_large(const crdma_model_case_t *what)
         what->two_level && CRDMA_ALG_AUTO != what->inter_alg ? what->inter_alg : what->alg;
     const int64_t k = what->two_level ? what->inter_degree : what->degree;
 
-    return (CRDMA_ALG_RING == alg && n * n > CRDMA_MODEL_MESSAGES_MAX / 2)
-           || ((CRDMA_ALG_EXCHANGE == alg || CRDMA_ALG_RSAG == alg)
-               && n * (k < n ? k : n) > CRDMA_MODEL_MESSAGES_MAX)
-           || (CRDMA_ALG_SCATTER_ALLGATHER == alg && n * (k < n ? k : n) > CRDMA_MODEL_MESSAGES_MAX);
+    switch (alg) {
+    case CRDMA_ALG_RING:
+        return n * n > CRDMA_MODEL_MESSAGES_MAX / 2;
+    case CRDMA_ALG_EXCHANGE:
+    case CRDMA_ALG_SCATTER_ALLGATHER:
+        return exchange_messages(n, k < n ? k : n - 1) > CRDMA_MODEL_MESSAGES_MAX;
+    case CRDMA_ALG_RSAG:
+        return (CRDMA_ALLREDUCE == what->coll ? 2 : 1) * exchange_messages(n, k < n ? k : n - 1)
+               > CRDMA_MODEL_MESSAGES_MAX;
+    default:
+        return false;
+    }
 }
 
 crdma_status_t crdma_model_make(const crdma_model_case_t *what, crdma_model_job_t **job)

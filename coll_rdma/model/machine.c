@@ -62,7 +62,8 @@ enum { NFIELDS = sizeof(fields) / sizeof(fields[0]) };
     {                                                                                             \
         .overhead = 40.765, .notify = 57.863, .copy_out = 0.036642, .copy_in = 0.047576,          \
         .rndv_min = 16384, .rndv_byte = 0.049434, .sr_overhead = 5.8383, .sr_match = 151.65,      \
-        .sr_copy_out = 0.14778, .sr_copy_in = 0, .sr_eager_max = 4096                             \
+        .sr_copy_out = 0.14778, .sr_copy_in = 0, .sr_eager_max = 4096, .ll = 87.2,                \
+        .way = {94.5, 97.3, 99.6, 107, 133.1, 223, 394.4, 506.3}, .cross = 0.302                  \
     }
 
 /* Inside a node of the machines that were not measured: orders of magnitude. */
@@ -77,8 +78,8 @@ static const struct {
     crdma_model_machine_t machine;
     const char *origin;
 } machines[] = {
-    {{.name = "shm", .level = {SHM_LEVEL, SHM_LEVEL}, .reduce = 0.016296, .ll_max = 16,
-      .block_size = 8192},
+    {{.name = "shm", .level = {SHM_LEVEL, SHM_LEVEL}, .call = 61.831, .reduce = 0.016296,
+      .ll_max = 16, .block_size = 8192},
      "measured by coll_rdma_tune: 2 ranks in a virtual machine on AMD EPYC; both levels alike"},
     {{.name = "tcp",
       .level = {SHM_LEVEL,
