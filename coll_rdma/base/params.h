@@ -31,7 +31,7 @@ typedef struct crdma_params {
     size_t segment_size;      /* bytes; 0: choose [agreed at the call] */
     int rendezvous;           /* CRDMA_RNDV_* [agreed] */
     size_t rendezvous_min;    /* bytes; 0: choose [agreed] */
-    size_t stage_min;         /* bytes; 0: choose (protocol/stage.h) */
+    size_t stage_min;         /* bytes of a message; 0: choose (protocol/stage.h) */
     size_t memory_limit;      /* bytes of preregistered memory per process; 0: choose */
     size_t net_latency;       /* ns, one way, between hosts; 0: measure [agreed] */
     size_t net_bandwidth;     /* MB/s of a port; 0: measure [agreed] */

@@ -86,8 +86,8 @@ static const size_param_t size_params[] = {
     {"rendezvous_min", &P.rendezvous_min, 4,
      "Smallest message (bytes) that goes from user buffer to user buffer; 0: choose"},
     {"stage_min", &P.stage_min, 5,
-     "Smallest chunk (bytes) that a peer on this host reads in the sender's memory instead of a block of "
-     "its own; 0: choose"},
+     "Smallest message (bytes) through blocks that a peer on this host reads in the sender's memory "
+     "instead of blocks of its own; 0: choose"},
     {"memory_limit", &P.memory_limit, 4,
      "Preregistered memory (bytes) per process that communicators may reserve; a communicator "
      "that would exceed it is left to other components; 0: 1 GiB of address space if all ranks "

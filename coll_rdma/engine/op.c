@@ -85,22 +85,27 @@ static crdma_status_t reserve(crdma_op_t *op, int npeers)
     return CRDMA_OK;
 }
 
+void crdma_op_adopt(crdma_op_t *op, const crdma_op_args_t *args, uint64_t seq, uint64_t sig)
+{
+    op->args = *args;
+    op->args.sig = sig;
+    op->seq = seq;
+    op->waiting = NULL;
+    op->since = 0;
+    op->polls = 0;
+}
+
 crdma_status_t crdma_op_start(crdma_op_t *op, const crdma_op_args_t *args)
 {
     crdma_group_t *g = op->group;
     const crdma_sched_t *sched = args->plan->sched;
-    const uint64_t seq = ++g->seq;
     const crdma_cut_t cut = crdma_op_cut(args);
     crdma_status_t status;
+    uint64_t seq, sig;
 
-    op->args = *args;
+    sig = crdma_group_count_call(g, args->sig, &seq);
+    crdma_op_adopt(op, args, seq, sig);
     op->reduction = NULL != args->reducer.kernel || NULL != args->reducer.call;
-    op->args.sig = crdma_sig_at_call(args->sig, seq);
-    op->seq = seq;
-    /* What this rank calls, for peers that wait for it (watch.c): seq last; sig after all of the
-     * calls before. */
-    __atomic_store_n(&g->region->history[seq % CRDMA_HISTORY].sig, op->args.sig, __ATOMIC_RELEASE);
-    __atomic_store_n(&g->region->history[seq % CRDMA_HISTORY].seq, seq, __ATOMIC_RELEASE);
 
     op->grain = cut.grain;
     op->seg_count = cut.seg_count;
@@ -108,9 +113,6 @@ crdma_status_t crdma_op_start(crdma_op_t *op, const crdma_op_args_t *args)
     op->t = 0;
     op->step = 0;
     op->started = false;
-    op->waiting = NULL;
-    op->since = 0;
-    op->polls = 0;
 
     status = reserve(op, args->plan->widest);
     if (CRDMA_OK == status && sched->uses_tmp) {
@@ -429,6 +431,9 @@ crdma_status_t crdma_op_run(crdma_group_t *g, const crdma_op_args_t *args)
 
     if (g->failed || 0 != __atomic_load_n(&g->region->poison, __ATOMIC_RELAXED)) {
         return crdma_group_refuse(g);
+    }
+    if (NULL != args->plan->pair.edge && crdma_op_run_pair(g, args, &status)) {
+        return status;
     }
     status = crdma_op_start(op, args);
     if (CRDMA_OK != status) {

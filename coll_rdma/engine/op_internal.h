@@ -6,6 +6,7 @@
 
 #include "coll_rdma/engine/device.h"
 #include "coll_rdma/engine/op.h"
+#include "coll_rdma/protocol/signature.h"
 
 /* Sends under way. Callbacks of transports point into them, so they never move. */
 typedef struct crdma_send_item {
@@ -115,6 +116,25 @@ crdma_status_t crdma_group_refuse(crdma_group_t *group);
 
 /* run_ll.c: the whole operation when every message is an LL message to a direct peer. */
 crdma_status_t crdma_op_run_ll(crdma_op_t *op);
+
+/* run_pair.c: the whole call if it is tiny and nothing is in the way; false: nothing was done. */
+bool crdma_op_run_pair(crdma_group_t *group, const crdma_op_args_t *args, crdma_status_t *status);
+
+/* The call becomes the group's next one: its number, and its signature with it. What this rank calls is
+ * told to peers that wait for it (watch.c): seq last; sig after all of the calls before. */
+static inline uint64_t crdma_group_count_call(crdma_group_t *g, uint64_t sig, uint64_t *seq)
+{
+    const uint64_t n = ++g->seq;
+
+    sig = crdma_sig_at_call(sig, n);
+    __atomic_store_n(&g->region->history[n % CRDMA_HISTORY].sig, sig, __ATOMIC_RELEASE);
+    __atomic_store_n(&g->region->history[n % CRDMA_HISTORY].seq, n, __ATOMIC_RELEASE);
+    *seq = n;
+    return sig;
+}
+
+/* The part of an operation's state that waiting and failing need. */
+void crdma_op_adopt(crdma_op_t *op, const crdma_op_args_t *args, uint64_t seq, uint64_t sig);
 
 /* Bytes between the copies of two LL operands in scratch: each starts on a cache line. */
 static inline size_t crdma_op_ll_stride(const crdma_op_t *op)

@@ -29,6 +29,44 @@ static int widest_receive(const crdma_sched_t *sched)
     return widest;
 }
 
+/* Sends, if it does, before it receives: SEND, RECV or REDUCE of two, or both, of all there is. */
+static bool find_pair(const crdma_group_t *g, const crdma_plan_t *plan, crdma_pair_t *pair)
+{
+    const crdma_sched_t *sched = plan->sched;
+
+    *pair = (crdma_pair_t) {0};
+    if (2 != g->size || !g->all_direct || 1 != sched->nblocks || 0 == sched->nsteps) {
+        return false;
+    }
+    pair->edge = g->edges[1 - g->rank];
+    pair->empty = 0 == sched->steps[0].nblocks;
+    for (int i = 0; i < sched->nsteps; ++i) {
+        const crdma_step_t *step = &sched->steps[i];
+        const int32_t *peers = &sched->peers[step->first];
+
+        if (pair->recv || pair->empty != (0 == step->nblocks) || CRDMA_BUF_TMP == step->src
+            || CRDMA_BUF_TMP == step->dst) {
+            return false;
+        }
+        if (CRDMA_STEP_SEND == step->kind && !pair->send && 1 == step->npeers) {
+            pair->send = true;
+            pair->sent = step->src;
+        } else if (CRDMA_STEP_RECV == step->kind && 1 == step->npeers) {
+            pair->recv = true;
+            pair->dst = step->dst;
+        } else if (CRDMA_STEP_REDUCE == step->kind && 2 == step->npeers
+                   && (CRDMA_SELF == peers[0]) != (CRDMA_SELF == peers[1])) {
+            pair->recv = pair->reduce = true;
+            pair->peer_first = CRDMA_SELF == peers[1];
+            pair->self = step->src;
+            pair->dst = step->dst;
+        } else {
+            return false;
+        }
+    }
+    return NULL != pair->edge;
+}
+
 static crdma_status_t plan_create(crdma_group_t *g, const crdma_plan_key_t *key,
                                   crdma_plan_t **out)
 {
@@ -66,6 +104,9 @@ static crdma_status_t plan_create(crdma_group_t *g, const crdma_plan_key_t *key,
     if (CRDMA_OK != status) {
         plan_free(plan);
         return status;
+    }
+    if (!find_pair(g, plan, &plan->pair)) {
+        plan->pair.edge = NULL;
     }
     *out = plan;
     return CRDMA_OK;

@@ -15,12 +15,23 @@ typedef struct crdma_plan_key {
     int coll, alg, degree, root, ordered, levels, inter_alg, inter_degree;
 } crdma_plan_key_t;
 
+/* The whole of a schedule that exchanges at most one message each way with one direct peer: of every
+ * collective of two ranks. See run_pair.c. */
+typedef struct crdma_pair {
+    crdma_edge_t *edge; /* NULL: the schedule is not of this kind */
+    bool empty;         /* messages carry nothing (barrier) */
+    bool send, recv, reduce;
+    bool peer_first;    /* REDUCE: peer op self */
+    uint8_t sent, self, dst; /* crdma_buf_t */
+} crdma_pair_t;
+
 typedef struct crdma_plan {
     struct crdma_plan *next;
     crdma_plan_key_t key;
     crdma_sched_t *sched;
     int widest;           /* most messages that a step waits for */
     crdma_edge_t **edges; /* by index into sched->peers; NULL for CRDMA_SELF */
+    crdma_pair_t pair;
 } crdma_plan_t;
 
 /* Never blocks. CRDMA_ERR_NOMEM when the memory limit is reached. */

@@ -49,7 +49,7 @@ typedef struct crdma_edge {
     crdma_addr_t rx_addr, tx_addr; /* of the rings, in my and in the peer's slab */
     size_t rx_size;
     crdma_tx_t tx;         /* remote: puts under way */
-    struct crdma_stage *stage; /* direct: where the sender leaves chunks from stage_min bytes on */
+    struct crdma_stage *stage; /* direct: where I leave messages from stage_min bytes on */
     size_t stage_min;
     int rank;              /* of the peer */
     bool remote;

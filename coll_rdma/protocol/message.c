@@ -69,7 +69,7 @@ static crdma_status_t send_slots(crdma_send_t *send)
             return CRDMA_AGAIN;
         }
         slot = crdma_ring_block(edge->geometry, edge->tx_ring, send->position);
-        slot->src = n >= send->edge->stage_min
+        slot->src = send->len >= edge->stage_min
                         ? crdma_stage_put(edge->stage, edge, send->position, send->token,
                                           send->src + send->off, n)
                         : 0;
