@@ -15,7 +15,7 @@
  *    "freed_while_open", and a copy or kernel of an importer that touches it is an illegal address,
  *    also when other memory has the address by then.
  *
- * FAKECUDA_IPC=none: no handle can be made; closed: none can be opened.
+ * FAKECUDA_IPC=none: no handle can be made; closed: none can be opened; near: none of another device.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -32,7 +32,8 @@ typedef struct handle {
     uint64_t magic;
     int64_t pid, fd;
     uint64_t offset, size, id;
-    int64_t index; /* of the export */
+    int32_t index; /* of the export */
+    int32_t device;
 } handle_t;
 
 _Static_assert(sizeof(handle_t) <= sizeof(crdma_cu_ipc_handle_t), "a handle has 64 bytes");
@@ -78,6 +79,7 @@ FAKE_API cuIpcGetMemHandle(crdma_cu_ipc_handle_t *out, crdma_cu_ptr_t p)
         handle.index = index;
         handle.fd = fd;
         handle.id = exported->id;
+        handle.device = fake_current()->device;
         memset(out, 0, sizeof(*out));
         memcpy(out, &handle, sizeof(handle));
         result = CRDMA_CU_SUCCESS;
@@ -136,7 +138,7 @@ FAKE_API cuIpcOpenMemHandle_v2(crdma_cu_ptr_t *p, crdma_cu_ipc_handle_t in, unsi
     if (MAGIC != handle.magic || CRDMA_CU_IPC_LAZY_PEER_ACCESS != flags) {
         return CRDMA_CU_INVALID_VALUE;
     }
-    if (is_refused("closed")) {
+    if (is_refused("closed") || (is_refused("near") && handle.device != context->device)) {
         return CRDMA_CU_PEER_ACCESS_UNSUPPORTED;
     }
     pthread_mutex_lock(&fake_lock);

@@ -4,8 +4,9 @@
  *
  * Adversary: before each copy or kernel a stream sleeps up to FAKECUDA_DELAY_US microseconds (default 0),
  * and copies come in two parts, the second one first. So whoever looks before he has synchronised
- * sees old bytes, or half of the new ones. FAKECUDA_LIE=1: questions whether work is done are
- * answered with yes at once, as if nobody had waited; the blocking cuMemcpy waits all the same. Calls named in FAKECUDA_FAIL fail (context.c); a copy or
+ * sees old bytes, or half of the new ones. FAKECUDA_LIE=all, or a rank: questions
+ * whether work is done are answered with yes at once, as if nobody had waited; the blocking cuMemcpy waits
+ * all the same. If only one rank lies, work of the others is not late. Calls named in FAKECUDA_FAIL fail (context.c); a copy or
  * kernel that fails does so when it is done, not when it is asked for, and stops its context for good.
  *
  * Order: work in a blocking stream follows what was in the context's default stream, and the other way
@@ -53,14 +54,36 @@ static void be_late(unsigned us)
     }
 }
 
+/* See above: does this process lie? *somebody: one process does. */
+static bool lies(bool *somebody)
+{
+    static int answer = -1;
+    const char *who = getenv("FAKECUDA_LIE"), *rank = getenv("OMPI_COMM_WORLD_RANK");
+
+    if (0 > answer) {
+        answer = NULL != who
+                 && (0 == strcmp(who, "all") || (NULL != rank && 0 == strcmp(who, rank)));
+    }
+    *somebody = NULL != who;
+    return 0 != answer;
+}
+
+static bool is_done(bool done)
+{
+    bool somebody;
+
+    return done || lies(&somebody);
+}
+
 static unsigned lateness(void)
 {
     static int most = -1;
 
     if (0 > most) {
         const char *text = getenv("FAKECUDA_DELAY_US");
+        bool somebody;
 
-        most = NULL == text ? 0 : atoi(text);
+        most = NULL == text || (!lies(&somebody) && somebody) ? 0 : atoi(text);
     }
     return fake_random((unsigned) most + 1);
 }
@@ -81,17 +104,6 @@ static bool is_allowed(const task_t *task)
         }
     }
     return fake_reaches((uintptr_t) task->args.dst, 1, false);
-}
-
-/* See above: adversary. */
-static bool lies(void)
-{
-    static int answer = -1;
-
-    if (0 > answer) {
-        answer = NULL != getenv("FAKECUDA_LIE");
-    }
-    return 0 != answer;
 }
 
 /* Without the lock. */
@@ -349,7 +361,7 @@ FAKE_API cuEventQuery(event_t *event)
     pthread_mutex_lock(&fake_lock);
     if (NULL != event->stream) {
         result = CRDMA_CU_SUCCESS != event->stream->context->error ? event->stream->context->error
-                 : event->stream->done < event->seq && !lies()     ? CRDMA_CU_NOT_READY
+                 : !is_done(event->stream->done >= event->seq)     ? CRDMA_CU_NOT_READY
                                                                    : CRDMA_CU_SUCCESS;
     }
     pthread_mutex_unlock(&fake_lock);
@@ -429,7 +441,7 @@ FAKE_API cuStreamSynchronize(fake_stream_t *stream)
     if (!stream->alive) {
         result = CRDMA_CU_INVALID_HANDLE;
     } else {
-        if (!lies()) {
+        if (!is_done(false)) {
             fake_wait_stream(stream);
         }
         result = context->error;
@@ -443,7 +455,7 @@ FAKE_API cuStreamQuery(fake_stream_t *stream)
     const crdma_cu_result_t error = stream->context->error;
 
     return CRDMA_CU_SUCCESS != error                                      ? error
-           : __atomic_load_n(&stream->done, __ATOMIC_ACQUIRE) < stream->asked && !lies()
+           : !is_done(__atomic_load_n(&stream->done, __ATOMIC_ACQUIRE) >= stream->asked)
                ? CRDMA_CU_NOT_READY
                : CRDMA_CU_SUCCESS;
 }

@@ -12,8 +12,12 @@
  *   driverless   the last rank never loads a driver; emulation or GPU
  *   threads      several threads, each with a communicator of its own
  * Emulation only:
- *   order        with FAKECUDA_LIE=1 nobody waits for the GPU: passes if results are then wrong, so
+ *   order        with FAKECUDA_LIE=all nobody waits for the GPU: passes if results are then wrong, so
  *                that the same calls of mode data do prove something
+ *   order-flag, order-done, order-staged
+ *                with FAKECUDA_LIE=0 rank 0 alone does not wait, and is late: before it tells that data
+ *                is there (rank 1 must get wrong results), before it tells that it has read (rank 0
+ *                must), before it tells a rank without a driver that its copy is there (that rank must)
  *   refuse-CALL  the first CALL of one rank fails (alloc, ipc_get, ipc_open, event, stream): results
  *                are right
  *   fail-CALL    a CALL of one rank fails when it is done (copy, launch), or, where CALL is nothing,
@@ -24,11 +28,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coll_rdma/device/cuda.h"
 #include "tests/gpu/buffers.h"
 #include "tests/mpi/types.h"
 
 static _Thread_local MPI_Comm comm;
 static bool direct;
+static bool has_kernels; /* else reductions go through the host */
 
 static int value_of(int rank, size_t i, int round)
 {
@@ -78,7 +84,7 @@ static void steady(size_t count)
         const long kernels = gpu_calls("launch");
 
         expect_right(allreduce(&in, &out, host, count, round));
-        if (gpu_is_emulated() && 1 != gpu_calls("launch") - kernels) {
+        if (gpu_is_emulated() && has_kernels && 1 != gpu_calls("launch") - kernels) {
             test_fail("%ld kernels", gpu_calls("launch") - kernels);
         }
         MPI_Bcast(out.data, (int)count, MPI_INT, 0, comm);
@@ -164,8 +170,8 @@ static void operations(int count)
     gpu_buffer_free(&buffer);
 }
 
-/* Calls of several sizes; how many elements were wrong on all ranks. */
-static int64_t several(void)
+/* Calls of several sizes; how many elements were wrong on all ranks, and, added, on this one. */
+static int64_t several(int64_t *mine)
 {
     int64_t wrong = 0;
 
@@ -179,6 +185,9 @@ static int64_t several(void)
         free(host);
         gpu_buffer_free(&in);
         gpu_buffer_free(&out);
+    }
+    if (NULL != mine) {
+        *mine += wrong;
     }
     MPI_Allreduce(MPI_IN_PLACE, &wrong, 1, MPI_INT64_T, MPI_SUM, comm);
     return wrong;
@@ -225,7 +234,8 @@ static void failing(const char *call)
     free(host);
 }
 
-static void driverless(void)
+/* Wrong elements on this rank. */
+static int64_t driverless(void)
 {
     enum { COUNT = 300000 };
     const bool has_driver = test_rank < test_size - 1;
@@ -233,6 +243,7 @@ static void driverless(void)
     int missing = NULL != reason;
     gpu_buffer_t in = {.kind = GPU_HOST}, out = in;
     int *host = malloc(COUNT * sizeof(int));
+    int64_t wrong = 0;
 
     MPI_Allreduce(MPI_IN_PLACE, &missing, 1, MPI_INT, MPI_MAX, comm);
     if (0 != missing) {
@@ -262,14 +273,41 @@ static void driverless(void)
             gpu_buffer_free(&out);
         }
         for (size_t i = 0; i < COUNT; ++i) {
-            if (output[i] != sum * value_of(0, i, round) || host[i] != value_of(root, i, round)) {
-                test_fail("element %zu: %d, %d", i, output[i], host[i]);
-            }
+            wrong += output[i] != sum * value_of(0, i, round) || host[i] != value_of(root, i, round);
         }
         test_passed();
         free(output);
     }
     free(host);
+    return wrong;
+}
+
+/* Nobody waited for the GPU on some rank: rank `where`, or one of all (-1), must have noticed. */
+static void expect_wrong(int64_t wrong, int where)
+{
+    if (0 <= where) {
+        MPI_Bcast(&wrong, 1, MPI_INT64_T, where, comm);
+    }
+    if (0 == wrong) {
+        test_fail("results are right although nobody waited for the GPU");
+    }
+    test_passed();
+}
+
+static void order(void)
+{
+    int64_t all = 0, mine = 0;
+
+    for (int i = 0; i < 5; ++i) {
+        all += several(&mine);
+    }
+    if (0 == strcmp(test_opt.mode, "order-flag")) {
+        expect_wrong(mine, 1);
+    } else if (0 == strcmp(test_opt.mode, "order-done")) {
+        expect_wrong(mine, 0);
+    } else {
+        expect_wrong(all, -1);
+    }
 }
 
 /* Each thread has its own communicator, and the device as a new thread of an application sets it. */
@@ -279,7 +317,7 @@ static void *work(void *argument)
     if (NULL != gpu_open(test_rank)) {
         test_fail("a thread finds no GPU");
     }
-    expect_right((size_t) several());
+    expect_right((size_t) several(NULL));
     return NULL;
 }
 
@@ -322,21 +360,29 @@ int main(int argc, char **argv)
     comm = MPI_COMM_WORLD;
     MPI_Allreduce(&test_rank, &sum, 1, MPI_INT, MPI_SUM, comm);
     direct = is_mode("direct");
+    has_kernels = crdma_cuda_can_reduce(CRDMA_OP_SUM, CRDMA_TYPE_INT32);
+    if (!has_kernels && is_mode("order-staged")) {
+        test_skip("built without nvcc");
+    }
     if (is_mode("driverless")) {
-        driverless();
+        expect_right((size_t)driverless());
+        return test_end();
+    }
+    if (is_mode("order-staged")) {
+        expect_wrong(driverless(), test_size - 1);
         return test_end();
     }
     reason = gpu_open(0); /* all on one device */
     if (NULL != reason) {
         test_skip("%s", reason);
     }
+    if (!has_kernels && (is_mode("order") || is_mode("fail-launch") || is_mode("refuse-alloc"))) {
+        test_skip("built without nvcc");
+    }
     if (is_mode("threads")) {
         threads();
     } else if (is_mode("order")) {
-        if (0 == several()) {
-            test_fail("nobody waits for the GPU, and results are right");
-        }
-        test_passed();
+        order();
     } else if (is_mode("fail-")) {
         failing(test_opt.mode + strlen("fail-"));
     } else if (is_mode("refuse-")) {
@@ -347,9 +393,9 @@ int main(int argc, char **argv)
             gpu_break_call(test_opt.mode + strlen("refuse-"), is_mode("refuse-alloc") ? 3 : 1);
             gpu_buffer_free(&buffer);
         }
-        expect_right((size_t)several());
+        expect_right((size_t)several(NULL));
     } else {
-        expect_right((size_t)several());
+        expect_right((size_t)several(NULL));
         steady(1000000);
         steady(150001);
         reuse();
