@@ -1,7 +1,9 @@
-"""Tests of the scripts of perf/: baselines, callgrind's files, set-up figures. See test_scripts."""
+"""Tests of the scripts of perf/: baselines, callgrind's files, set-up figures, peers. See test_scripts."""
 
+import contextlib
 import importlib.machinery
 import importlib.util
+import io
 import os
 import sys
 import tempfile
@@ -148,6 +150,80 @@ class Setup(unittest.TestCase):
         runs = {"with": [{"x": 5.0}, {"x": 9.0}, {"x": 6.0}],
                 "without": [{"x": 4.0}, {"x": 1.0}, {"x": 4.0}, {"x": 3.0}]}
         self.assertEqual(self.module.summary(runs, "x"), (6.0, 3.5, 2.0))
+
+
+PAIR = ("peer,round,collective,bytes,ranks,batch,groups,served_us,plain_us,ratio,ratio_low,"
+        "ratio_high,self,self_low,self_high,quiet,late,verified\n")
+ALONE = "peer,round,collective,bytes,ranks,batch,groups,median_us,low_us,probe_ns,verified\n"
+
+
+def pair(collective, size, us, ratio, self_ratio=1.0, right=1):
+    return (f"sm,0,{collective},{size},2,1,25,{us},{us / ratio},{ratio},{ratio},{ratio},"
+            f"{self_ratio},1,1,1,0,{right}\n")
+
+
+def alone(peer, turn, us, probe):
+    return f"{peer},{turn},bcast,64,2,1,25,{us},{us},{probe},1\n"
+
+
+class Peers(unittest.TestCase):
+    def setUp(self):
+        self.module = load("peers_report")
+
+    def read(self, name, text):
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                file.write(text)
+            return self.module.read(folder)
+
+    def lines(self, name, *arguments):
+        caught = io.StringIO()
+        with contextlib.redirect_stdout(caught):
+            getattr(self.module, name)(*arguments)
+        return caught.getvalue()
+
+    def test_slower_only_beyond_the_noise(self):
+        points, _, wrong = self.read("open-2-sm.csv", PAIR + pair("bcast", 8, 2.0, 1.02) +
+                                     pair("bcast", 16, 2.0, 1.20, 1.25) +
+                                     pair("bcast", 32, 2.0, 1.20) + pair("bcast", 64, 2.0, 0.5,
+                                                                         right=0))
+        with tempfile.TemporaryDirectory() as folder:
+            text = self.lines("losses", points, folder)
+        self.assertIn("noise: 1 of 4 points", text)
+        self.assertIn("2 bcast       32 B  1.20", text)
+        self.assertEqual(wrong, [("sm", 2, "bcast", 64)])
+
+    def test_runs_at_different_distances_are_apart(self):
+        text = ALONE + "".join(alone(peer, turn, us * (1 if turn < 2 else 4),
+                                     50 if turn < 2 else 210)
+                               for peer, us in (("rdma", 1), ("other", 2), ("rdma-again", 1))
+                               for turn in range(4))
+        text += alone("other", 4, 0.1, 50 * 2)  # the distance changed meanwhile: dropped
+        points, jobs, _ = self.read("other-2.csv", text)
+        found = {point.peer: point.ratio for point in points[(2, "bcast", 64)]}
+        self.assertEqual(found, {"other/near": 0.5, "other/far": 0.5})
+        self.assertEqual({job[2] for job in jobs}, {"/near", "/far"})
+
+    def test_checks_find_the_cliff_and_the_sum(self):
+        _, jobs, _ = self.read("open-2-sm.csv", PAIR + pair("bcast", 8, 1.0, 1) +
+                               pair("reduce", 8, 1.0, 1) + pair("allreduce", 8, 3.0, 1) +
+                               pair("bcast", 16, 3.3, 1) + pair("bcast", 32, 6.0, 1))
+        self.assertIn("allreduce, 8 B: 1.50", self.lines("check", jobs, "sum",
+                                                         self.module.over_sum))
+        steep = self.lines("check", jobs, "half", self.module.over_half)
+        self.assertIn("1 of 2 points", steep)
+        self.assertIn("bcast, 16 B: 1.50", steep)
+
+
+class Applications(unittest.TestCase):
+    def test_row_of_medians(self):
+        runs = {"with": [{"total": (4, 2.0), "bcast": (200, 1.0)}] * 2,
+                "without": [{"total": (4, 4.0), "bcast": (200, 3.0)}] * 2}
+        caught = io.StringIO()
+        with contextlib.redirect_stdout(caught):
+            load("applications").row("x", runs)
+        self.assertEqual(caught.getvalue(),
+                         "| x | 2.00 | 4.00 | 0.50 | 1.00 | 50% | 75% | bcast 200 |\n")
 
 
 if __name__ == "__main__":
