@@ -108,10 +108,16 @@ void coll_rdma_context_unlock(void);
 /* familiar.c: processes that share a host and have been set up together before. Callers hold the
  * context's lock. find: true if all ranks of `comm` were; fills peers (a reference each is taken) and what
  * was agreed on. add: after a set-up that all ranks completed, peers all direct. */
+typedef struct coll_rdma_agreed {
+    bool cma;            /* every rank can copy from its direct peers */
+    bool gpu;            /* a rank had a GPU's driver loaded */
+    bool oversubscribed; /* somewhere ranks share processors */
+} coll_rdma_agreed_t;
+
 bool coll_rdma_familiar_find(ompi_communicator_t *comm, uint64_t parameters, crdma_peer_t **peers,
-                             bool *cma, bool *oversubscribed);
+                             coll_rdma_agreed_t *agreed);
 void coll_rdma_familiar_add(ompi_communicator_t *comm, uint64_t parameters,
-                            crdma_peer_t *const *peers, bool cma, bool oversubscribed);
+                            crdma_peer_t *const *peers, const coll_rdma_agreed_t *agreed);
 void coll_rdma_familiar_forget(void);
 
 /* setup.c: collective over the communicator, through the lower module. Sets state; returns

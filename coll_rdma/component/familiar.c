@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coll_rdma/device/cuda.h"
 #include "ompi/proc/proc.h"
 
 /* Lists kept: a program's world, its host's ranks, and rows and columns of a grid. */
@@ -23,7 +24,7 @@
 typedef struct entry {
     int rank, size;
     uint64_t parameters;
-    bool cma, oversubscribed;
+    coll_rdma_agreed_t agreed;
     uint64_t *names;
     crdma_peer_t **peers; /* NULL at own rank */
 } entry_t;
@@ -70,11 +71,12 @@ static entry_t *find(ompi_communicator_t *comm)
 }
 
 bool coll_rdma_familiar_find(ompi_communicator_t *comm, uint64_t parameters, crdma_peer_t **peers,
-                             bool *cma, bool *oversubscribed)
+                             coll_rdma_agreed_t *agreed)
 {
     const entry_t *entry = find(comm);
 
-    if (NULL == entry || entry->parameters != parameters) {
+    if (NULL == entry || entry->parameters != parameters
+        || (!entry->agreed.gpu && crdma_cuda_possible())) { /* which has been loaded since */
         return false;
     }
     for (int r = 0; r < entry->size; ++r) {
@@ -83,13 +85,12 @@ bool coll_rdma_familiar_find(ompi_communicator_t *comm, uint64_t parameters, crd
             ++peers[r]->refs;
         }
     }
-    *cma = entry->cma;
-    *oversubscribed = entry->oversubscribed;
+    *agreed = entry->agreed;
     return true;
 }
 
 void coll_rdma_familiar_add(ompi_communicator_t *comm, uint64_t parameters,
-                            crdma_peer_t *const *peers, bool cma, bool oversubscribed)
+                            crdma_peer_t *const *peers, const coll_rdma_agreed_t *agreed)
 {
     const size_t n = (size_t) ompi_comm_size(comm);
     entry_t *entry = find(comm);
@@ -112,8 +113,7 @@ void coll_rdma_familiar_add(ompi_communicator_t *comm, uint64_t parameters,
     entry->size = (int) n;
     entry->rank = ompi_comm_rank(comm);
     entry->parameters = parameters;
-    entry->cma = cma;
-    entry->oversubscribed = oversubscribed;
+    entry->agreed = *agreed;
 }
 
 void coll_rdma_familiar_forget(void)

@@ -27,6 +27,7 @@
 
 #include "coll_rdma/base/map.h"
 #include "coll_rdma/component/coll_rdma_card.h"
+#include "coll_rdma/device/cuda.h"
 #include "opal/util/proc.h"
 
 /* Between hosts: limits of what the network makes worth while (select/network.c). */
@@ -78,8 +79,7 @@ typedef struct setup {
     bool ok;         /* this rank */
     bool need_remote;
     bool shm_ok;
-    bool cma;
-    bool oversubscribed;
+    coll_rdma_agreed_t agreed;
     const char *reason; /* why not, if !ok */
     int failer;         /* lowest rank that is unable for a reason of its own; size: none */
 } setup_t;
@@ -118,8 +118,9 @@ static crdma_status_t finish(setup_t *s, int remote_blocks, size_t remote_rndv_m
                                                        .regions = s->regions,
                                                        .node = s->node,
                                                        .nnodes = s->nnodes,
-                                                       .cma = s->cma,
-                                                       .oversubscribed = s->oversubscribed,
+                                                       .cma = s->agreed.cma,
+                                                       .gpu = s->agreed.gpu,
+                                                       .oversubscribed = s->agreed.oversubscribed,
                                                        .remote_blocks = remote_blocks,
                                                        .remote_rndv_min = remote_rndv_min});
 }
@@ -127,7 +128,7 @@ static crdma_status_t finish(setup_t *s, int remote_blocks, size_t remote_rndv_m
 /* Everything but the regions, if all ranks have been set up together before. */
 static bool prepare_familiar(setup_t *s, ompi_communicator_t *comm)
 {
-    if (!coll_rdma_familiar_find(comm, s->parameters, s->peers, &s->cma, &s->oversubscribed)) {
+    if (!coll_rdma_familiar_find(comm, s->parameters, s->peers, &s->agreed)) {
         return false;
     }
     s->nnodes = 1; /* and s->node is zero everywhere */
@@ -223,7 +224,7 @@ static void attach_direct(setup_t *s)
 {
     const coll_rdma_card_t *mine = &s->cards[s->rank];
 
-    s->shm_ok = s->cma = true;
+    s->shm_ok = s->agreed.cma = true;
     if (CRDMA_OK != crdma_map_number(&s->cards[0].shm.host, sizeof(s->cards[0]), s->size, s->node,
                                      &s->nnodes)) {
         fail(s, "no memory");
@@ -250,7 +251,7 @@ static void attach_direct(setup_t *s)
         } else if (CRDMA_OK != coll_rdma_context_direct_peer(card, &s->peers[r])) {
             s->shm_ok = false;
         } else if (!s->peers[r]->cma) {
-            s->cma = false;
+            s->agreed.cma = false;
         }
     }
     if (s->need_remote && CRDMA_TRANSPORT_SHM == crdma_params.transport) {
@@ -344,7 +345,7 @@ static int agree_on_network(setup_t *s, coll_rdma_module_t *module, ompi_communi
 
 static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t *comm)
 {
-    enum { FAILER, ONE_HOST, SHM, CMA, ALONE, NFLAGS };
+    enum { FAILER, ONE_HOST, SHM, CMA, NO_GPU, ALONE, NFLAGS };
     int flags[NFLAGS];
     size_t rndv_min = 0;
     int ret, blocks = 0;
@@ -376,7 +377,8 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
     flags[FAILER] = !s->ok && other_rank != s->reason ? s->rank : s->size;
     flags[ONE_HOST] = !s->need_remote;
     flags[SHM] = s->shm_ok;
-    flags[CMA] = s->cma;
+    flags[CMA] = s->agreed.cma;
+    flags[NO_GPU] = !crdma_cuda_possible();
     flags[ALONE] = !is_oversubscribed(s);
     ret = coll_rdma_agree(module, comm, flags, NFLAGS);
     s->failer = flags[FAILER];
@@ -405,8 +407,8 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
         blocks = crdma_network_blocks(&module->network, BLOCKS_LEAST, BLOCKS_MOST);
         rndv_min = module->network.rndv_min;
     }
-    s->cma = flags[CMA];
-    s->oversubscribed = !flags[ALONE];
+    s->agreed = (coll_rdma_agreed_t) {
+        .cma = flags[CMA], .gpu = !flags[NO_GPU], .oversubscribed = !flags[ALONE]};
     if (CRDMA_OK != finish(s, blocks, rndv_min)) {
         fail(s, "no preregistered memory left (coll_rdma_memory_limit)");
     }
@@ -416,7 +418,7 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
     }
     if (OMPI_SUCCESS == ret && s->ok && s->group->all_direct && 1 == s->nnodes) {
         coll_rdma_context_lock();
-        coll_rdma_familiar_add(comm, s->parameters, s->peers, s->cma, s->oversubscribed);
+        coll_rdma_familiar_add(comm, s->parameters, s->peers, &s->agreed);
         coll_rdma_context_unlock();
     }
     return ret;

@@ -201,6 +201,7 @@ void crdma_group_set_regions(crdma_group_t *g, const crdma_addr_t *regions)
 crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *config)
 {
     const size_t n = (size_t) g->size;
+    bool pair;
 
     unfinish(g);
     g->peers = malloc(n * sizeof(*g->peers));
@@ -217,7 +218,7 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
     memcpy(g->node, config->node, n * sizeof(*g->node));
     g->nnodes = config->nnodes;
     g->oversubscribed = config->oversubscribed;
-    set_geometry(&g->direct, DIRECT_BLOCKS);
+    set_geometry(&g->direct, g->size >= LARGE_GROUP ? LARGE_BLOCKS : DIRECT_BLOCKS);
     if (g->size >= LARGE_GROUP) {
         fill_pages(&g->direct);
     }
@@ -231,15 +232,15 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
             g->all_direct = false;
         }
     }
+    /* Data in GPU memory goes by rendezvous, and its peer must know so by the size alone. */
+    pair = 2 == g->size && !config->gpu;
     set_rendezvous(&g->rndv_bcast, true,
-                   !g->oversubscribed        ? (2 == g->size ? PAIR_RNDV_MIN : BCAST_RNDV_MIN)
+                   !g->oversubscribed       ? (pair ? PAIR_RNDV_MIN : BCAST_RNDV_MIN)
                    : g->size >= CROWD_RANKS ? CROWD_RNDV_MIN
-                                           : SHARED_RNDV_MIN,
+                                            : SHARED_RNDV_MIN,
                    config->cma);
     set_rendezvous(&g->rndv_reduce, true,
-                   g->oversubscribed ? SHARED_RNDV_MIN
-                   : 2 == g->size    ? PAIR_RNDV_MIN
-                                     : REDUCE_RNDV_MIN,
+                   g->oversubscribed ? SHARED_RNDV_MIN : pair ? PAIR_RNDV_MIN : REDUCE_RNDV_MIN,
                    config->cma);
     set_rendezvous(&g->rndv_remote, false,
                    0 != config->remote_rndv_min ? config->remote_rndv_min : REMOTE_RNDV_MIN,

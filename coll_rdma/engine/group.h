@@ -74,6 +74,7 @@ typedef struct crdma_group_config {
     const int *node;               /* size entries, copied */
     int nnodes;
     bool cma;                      /* every rank can copy from its direct peers */
+    bool gpu;                      /* data may be in GPU memory: large messages must be a rendezvous */
     bool oversubscribed;
     int remote_blocks;             /* of an edge to a remote peer; 0: default */
     size_t remote_rndv_min;        /* bytes; 0: default */
@@ -83,7 +84,7 @@ typedef struct crdma_group_config {
  * start come from crdma_params. */
 crdma_status_t crdma_group_begin(crdma_slab_t *slab, int rank, int size, const char *name,
                                  crdma_group_t **group);
-/* All ranks must pass equal cma and node. Before the first call on the group it may be finished again,
+/* All ranks must pass equal cma, gpu and node. Before the first call on the group it may be finished again,
  * differently. */
 crdma_status_t crdma_group_finish(crdma_group_t *group, const crdma_group_config_t *config);
 /* Regions that were not known when it was finished: size entries, copied. */
