@@ -110,7 +110,7 @@ void coll_rdma_context_unlock(void);
  * was agreed on. add: after a set-up that all ranks completed, peers all direct. */
 typedef struct coll_rdma_agreed {
     bool cma;            /* every rank can copy from its direct peers */
-    bool gpu;            /* a rank had a GPU's driver loaded */
+    bool gpu;            /* a rank had a GPU's driver loaded, or a GPU */
     bool oversubscribed; /* somewhere ranks share processors */
 } coll_rdma_agreed_t;
 

@@ -378,7 +378,7 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
     flags[ONE_HOST] = !s->need_remote;
     flags[SHM] = s->shm_ok;
     flags[CMA] = s->agreed.cma;
-    flags[NO_GPU] = !crdma_cuda_possible();
+    flags[NO_GPU] = !crdma_cuda_expected();
     flags[ALONE] = !is_oversubscribed(s);
     ret = coll_rdma_agree(module, comm, flags, NFLAGS);
     s->failer = flags[FAILER];

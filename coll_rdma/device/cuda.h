@@ -45,6 +45,10 @@ static inline bool crdma_cuda_possible(void)
            && crdma_cuda_look();
 }
 
+/* Could one ever be, as far as can be told now? The driver is there, or a device of it: applications often
+ * load the driver at their first call of the runtime only. */
+bool crdma_cuda_expected(void);
+
 /* Where the byte at p is. NULL is host memory. */
 crdma_memory_kind_t crdma_cuda_kind(const void *p);
 

@@ -28,6 +28,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "coll_rdma/base/log.h"
 #include "coll_rdma/device/cuda_internal.h"
@@ -178,4 +179,9 @@ void crdma_cuda_close(void)
     library = last = NULL;
     unusable = false;
     pthread_mutex_unlock(&lock);
+}
+
+bool crdma_cuda_expected(void)
+{
+    return crdma_cuda_possible() || 0 == access("/dev/nvidiactl", F_OK);
 }
