@@ -230,18 +230,24 @@ static void complete(const struct model_query *q, struct model_rows *rows, int f
  * formula, but are rounds of messages as small as those of two exchanges. */
 enum { MANY_RANKS = 4096 };
 #define NEAR 1.25
+#define NEAR_EXACT 1.1 /* where the formula is the walker's time for these messages */
 
+/* With two levels: of the part among the leaders. */
 static bool estimate(const struct model_query *q, crdma_model_case_t what,
-                     const crdma_model_call_t *call, double *ns)
+                     const crdma_model_call_t *call, double *ns, bool *exact)
 {
-    bool exact;
-
-    if (CRDMA_OK == crdma_model_formula(&what, &q->machine, call, ns, &exact)) {
+    if (what.two_level) {
+        what = (crdma_model_case_t) {.coll = what.coll,
+                                     .alg = what.inter_alg,
+                                     .size = crdma_model_nnodes(&what),
+                                     .degree = what.inter_degree};
+    }
+    if (CRDMA_OK == crdma_model_formula(&what, &q->machine, call, ns, exact)) {
         return true;
     }
     what.alg = CRDMA_ALG_EXCHANGE;
     return CRDMA_ALLREDUCE == what.coll && call->bytes < 64 * (size_t) what.size
-           && CRDMA_OK == crdma_model_formula(&what, &q->machine, call, ns, &exact);
+           && CRDMA_OK == crdma_model_formula(&what, &q->machine, call, ns, exact);
 }
 
 static bool is_promising(const struct model_query *q, int ranks, crdma_alg_t alg, const int *degree,
@@ -249,27 +255,29 @@ static bool is_promising(const struct model_query *q, int ranks, crdma_alg_t alg
 {
     for (int b = 0; b < q->bytes.n; ++b) {
         const crdma_model_call_t call = {.bytes = q->bytes.value[b], .segment = q->segment};
-        double least = DBL_MAX, ours = DBL_MAX;
+        double least = DBL_MAX, ours = DBL_MAX, near = NEAR;
 
         for (int i = 0; i < n; ++i) {
             const crdma_model_case_t what = model_case(q, ranks, alg, degree[i]);
             double ns;
+            bool exact;
 
-            if (!estimate(q, what, &call, &ns)) {
+            if (!estimate(q, what, &call, &ns, &exact)) {
                 return 1 == degree[mine] || 3 == degree[mine] || 7 == degree[mine];
             }
             least = ns < least ? ns : least;
             ours = i == mine ? ns : ours;
+            near = i == mine && exact ? NEAR_EXACT : near;
         }
-        if (ours <= NEAR * least) {
+        if (ours <= near * least) {
             return true;
         }
     }
     return false;
 }
 
-/* The same schedules as with another degree (factors of 65,536 are powers of two, whatever K is)? Ranks
- * 0 and 1 tell: what differs is the radix of some round. */
+/* The same schedules as with another degree (factors of 65,536 are powers of two, whatever K is), which has been
+ * priced or passed over? Ranks 0 and 1 tell: what differs is the radix of some round. */
 static bool is_twin(const struct model_query *q, int ranks, crdma_alg_t alg, int degree, int other)
 {
     bool same = true;
@@ -295,7 +303,7 @@ static int add_degrees(const struct model_query *q, struct model_rows *rows, int
     const int among =
         1 < q->per_node && q->per_node < ranks ? (ranks + q->per_node - 1) / q->per_node : ranks;
     const bool choose = 0 == q->degrees.n && !q->every_degree;
-    int degree[MODEL_LIST_MAX], n = 0, from = rows->n, last = 0;
+    int degree[MODEL_LIST_MAX], n = 0, from = rows->n;
     int failed = 0;
 
     if (CRDMA_ALG_RING == alg) {
@@ -308,15 +316,11 @@ static int add_degrees(const struct model_query *q, struct model_rows *rows, int
         n = crdma_model_degrees(among, degree, MODEL_LIST_MAX);
     }
     for (int i = 0; i < n && !failed; ++i) {
-        if (choose && MANY_RANKS < among && 1 < n
-            && !is_promising(q, ranks, alg, degree, n, i)) {
+        if (choose && MANY_RANKS < ranks && 1 < n
+            && ((0 < i && is_twin(q, ranks, alg, degree[i], degree[i - 1]))
+                || !is_promising(q, ranks, alg, degree, n, i))) {
             continue;
         }
-        if (choose && MANY_RANKS < among && 0 < last
-            && is_twin(q, ranks, alg, degree[i], last)) {
-            continue;
-        }
-        last = degree[i];
         if (CRDMA_ALG_CHAIN != alg || 3 >= degree[i]) {
             failed = add_sizes(q, rows, ranks, alg, degree[i], false, choose);
         }

@@ -26,7 +26,6 @@ typedef struct flight {
 typedef struct queue {
     int32_t head, tail; /* in flights; -1: empty */
     int32_t waiter;     /* rank that waits here, or -1 */
-    double sent;        /* when the last message was handed over */
 } queue_t;
 
 typedef struct place {
@@ -46,6 +45,7 @@ typedef struct walk {
     queue_t *queues;
     flight_t *flights;
     int32_t nflights, room, unused;
+    double *sent; /* by edge: when the last message was handed over; NULL: one rank per node */
     double *tx_free, *rx_free; /* ports, by node */
     double *cpu_free;          /* shared processors */
     int processors;
@@ -178,7 +178,9 @@ static crdma_status_t send_one(walk_t *w, int rank, const crdma_step_t *step, in
     } else {
         w->flights[f].first = w->flights[f].last = first + m->latency;
     }
-    q->sent = first;
+    if (NULL != w->sent) {
+        w->sent[edge] = first;
+    }
     if (0 > q->head) {
         q->head = f;
     } else {
@@ -229,7 +231,7 @@ static void cross(const walk_t *w, int32_t edge, int level, const crdma_model_me
 
     if (0 < share && CRDMA_MODEL_INSIDE == level && CRDMA_MODEL_WORST == w->call->overlap
         && !w->call->send_receive && 0 <= back
-        && fabs(w->queues[back].sent - f->sent) < way) {
+        && fabs(w->sent[back] - f->sent) < way) {
         f->first += share * way;
         f->last += share * way;
     }
@@ -470,9 +472,17 @@ static crdma_status_t prepare(walk_t *w)
         || NULL == w->cpu_free || CRDMA_OK != crdma_heap_create(&w->heap, (int) ranks)) {
         return CRDMA_ERR_NOMEM;
     }
+    if (NULL != job->back) {
+        w->sent = malloc((size_t) (job->nedges + 1) * sizeof(*w->sent));
+        if (NULL == w->sent) {
+            return CRDMA_ERR_NOMEM;
+        }
+        for (int64_t e = 0; e < job->nedges; ++e) {
+            w->sent[e] = -INFINITY;
+        }
+    }
     for (int64_t e = 0; e < job->nedges; ++e) {
-        w->queues[e] = (queue_t) {
-            .head = -1, .tail = -1, .waiter = -1, .sent = -INFINITY};
+        w->queues[e] = (queue_t) {.head = -1, .tail = -1, .waiter = -1};
     }
     for (int r = 0; r < job->what.size; ++r) {
         w->places[r].now =
@@ -496,6 +506,7 @@ crdma_status_t crdma_model_walk(const crdma_model_job_t *job, const crdma_model_
     }
     free(w.places);
     free(w.queues);
+    free(w.sent);
     free(w.flights);
     free(w.tx_free);
     free(w.rx_free);
