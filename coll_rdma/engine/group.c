@@ -202,7 +202,7 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
     memcpy(g->node, config->node, n * sizeof(*g->node));
     g->nnodes = config->nnodes;
     g->oversubscribed = config->oversubscribed;
-    set_geometry(&g->direct, DIRECT_BLOCKS);
+    set_geometry(&g->direct, g->size >= LARGE_GROUP ? LARGE_BLOCKS : DIRECT_BLOCKS);
     crdma_stage_init(&g->stage, g->slab, g->direct.block_size);
     set_geometry(&g->remote, g->size >= LARGE_GROUP           ? LARGE_BLOCKS
                              : 0 != config->remote_blocks ? config->remote_blocks
