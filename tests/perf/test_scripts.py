@@ -223,7 +223,8 @@ class Applications(unittest.TestCase):
         with contextlib.redirect_stdout(caught):
             load("applications").row("x", runs)
         self.assertEqual(caught.getvalue(),
-                         "| x | 2.00 | 4.00 | 0.50 | 1.00 | 50% | 75% | bcast 200 |\n")
+                         "| x | 2.00 | 4.00 | 0.50 (0.50 to 0.50) | 1.00 to 1.00 | 50% | 75% | "
+                         "bcast 200 |\n")
 
 
 if __name__ == "__main__":
