@@ -51,8 +51,7 @@ void crdma_copy_stream(void *to, const void *from, size_t len)
     _mm_sfence();
 }
 
-/* Ordinary copies by vector moves: from some length on the C library uses string moves, which are slower
- * into lines that another cache holds (8 KB blocks, far processors: 1.5 times). */
+/* The same moves as above, so that the two ways differ by the kind of store only. */
 static void vector_copy(char *dst, const char *src, size_t len)
 {
     size_t i = 0;

@@ -4,7 +4,7 @@
 #include "coll_rdma/protocol/stage.h"
 
 #include <stdlib.h>
-#include <string.h>
+#include <sys/mman.h>
 
 #include "coll_rdma/base/log.h"
 
@@ -12,6 +12,11 @@
 #define LOOK_BACK 32
 /* Enough for chunks of 4 KB; smaller ones do not fill the stage. */
 #define MOST_ENTRIES 512
+/* A first page costs a fault here and at every reader, microseconds each: whoever sends little stays within
+ * the first entries; after so many laps the stage doubles, and the kernel is told to make the pages
+ * ready at once. */
+#define FIRST_ENTRIES 16
+#define LAPS 2
 
 static int stages; /* of this process, with memory */
 
@@ -47,6 +52,7 @@ static bool start(crdma_stage_t *stage)
     stage->slab = slab;
     stage->size = size;
     stage->nentries = (uint32_t) n;
+    stage->limit = n < FIRST_ENTRIES ? (uint32_t) n : FIRST_ENTRIES;
     return true;
 
 no_memory:
@@ -72,9 +78,9 @@ static bool is_free(crdma_stage_entry_t *entry)
 
 static crdma_stage_entry_t *find(crdma_stage_t *stage, uint64_t token, const char *src, size_t len)
 {
-    for (uint32_t i = 1; i <= LOOK_BACK && i <= stage->nentries; ++i) {
-        crdma_stage_entry_t *entry = &stage->entries[(stage->next + stage->nentries - i)
-                                                     % stage->nentries];
+    for (uint32_t i = 1; i <= LOOK_BACK && i <= stage->limit; ++i) {
+        crdma_stage_entry_t *entry = &stage->entries[(stage->next + stage->limit - i)
+                                                     % stage->limit];
 
         if (entry->token == token && entry->src == src && entry->len == len
             && 0 < entry->nusers && CRDMA_STAGE_USERS > entry->nusers) {
@@ -82,6 +88,32 @@ static crdma_stage_entry_t *find(crdma_stage_t *stage, uint64_t token, const cha
         }
     }
     return NULL;
+}
+
+/* To the next entry, in a stage that grows at the end of a lap. */
+static void advance(crdma_stage_t *stage)
+{
+    const uint32_t limit = stage->limit;
+
+    if (++stage->next < limit) {
+        return;
+    }
+    if (limit == stage->nentries || ++stage->laps < LAPS) {
+        stage->next = 0;
+        return;
+    }
+    stage->laps = 0;
+    stage->limit = 2 * limit < stage->nentries ? 2 * limit : stage->nentries;
+#ifdef MADV_POPULATE_WRITE
+    {
+        char *from = crdma_slab_at(stage->slab, stage->addr + limit * stage->entry_size);
+        const size_t skew = (uintptr_t) from & 4095;
+
+        /* An old kernel refuses: then the pages come one by one. */
+        (void) madvise(from - skew, skew + (stage->limit - limit) * stage->entry_size,
+                       MADV_POPULATE_WRITE);
+    }
+#endif
 }
 
 crdma_addr_t crdma_stage_put(crdma_stage_t *stage, crdma_edge_t *edge, uint64_t position,
@@ -102,12 +134,14 @@ crdma_addr_t crdma_stage_put(crdma_stage_t *stage, crdma_edge_t *edge, uint64_t 
         addr = stage->addr + stage->next * stage->entry_size;
         crdma_copy_to_reader(&stage->copier, crdma_slab_at(stage->slab, addr), src, len);
         *entry = (crdma_stage_entry_t) {.token = token, .src = src, .len = len};
-        stage->next = (stage->next + 1) % stage->nentries;
     } else {
         addr = stage->addr + (crdma_addr_t) (entry - stage->entries) * stage->entry_size;
     }
     entry->users[entry->nusers].edge = edge;
     entry->users[entry->nusers++].position = position;
+    if (entry == &stage->entries[stage->next]) {
+        advance(stage);
+    }
     return addr;
 }
 

@@ -47,6 +47,8 @@ typedef struct crdma_stage {
     size_t entry_size;
     size_t size;
     uint32_t nentries, next;
+    uint32_t limit; /* entries in use so far: few at first, all of them after some laps */
+    uint32_t laps;  /* since the last growth */
     crdma_stage_entry_t *entries;
     crdma_copier_t copier;
 } crdma_stage_t;

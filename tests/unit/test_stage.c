@@ -57,7 +57,7 @@ START_TEST(overwriting)
     bench_open(&b);
     first = put(&b, 0, position++, 0);
     ck_assert_uint_ne(0, first);
-    for (uint32_t i = 1; i < b.stage.nentries; ++i) {
+    for (uint32_t i = 1; i < b.stage.limit; ++i) {
         ck_assert_uint_ne(0, put(&b, 0, position++, 0));
     }
     ck_assert_uint_eq(0, put(&b, 0, position, 0));
@@ -89,6 +89,28 @@ START_TEST(sharing)
     ck_assert_uint_eq(0, put(&b, 0, 12, 0));
     b.credit[1] = 7;
     ck_assert_uint_eq(a, put(&b, 0, 12, 0));
+    bench_close(&b);
+}
+END_TEST
+
+/* It grows lap by lap, never beyond its memory, and then goes round. */
+START_TEST(growth)
+{
+    bench_t b;
+    uint32_t limit = 0;
+    uint64_t laps = 0, position = 1;
+
+    bench_open(&b);
+    while (laps < 40) {
+        ck_assert_uint_ne(0, put(&b, 0, position, 0));
+        b.credit[0] = position++;
+        ck_assert_uint_le(limit, b.stage.limit);
+        ck_assert_uint_lt(b.stage.next, b.stage.limit);
+        limit = b.stage.limit;
+        laps += 0 == b.stage.next;
+    }
+    ck_assert_uint_eq(b.stage.nentries, limit);
+    ck_assert_uint_le((size_t)limit * ENTRY, b.stage.size);
     bench_close(&b);
 }
 END_TEST
@@ -200,6 +222,7 @@ int main(void)
 
     tcase_add_test(tcase, overwriting);
     tcase_add_test(tcase, sharing);
+    tcase_add_test(tcase, growth);
     tcase_add_test(tcase, memory);
     tcase_add_loop_test(tcase, fence, 0, 2);
     tcase_add_test(tcase, trials);
