@@ -3,8 +3,9 @@
  * No state of an operation is set up unless the call has to wait or fails; history, positions and
  * credits are as in op.c and run_ll.c, so calls of all kinds mix freely.
  *
- * Instructions of the engine for 8 bytes, by run_ll.c -> here (perf/instructions): see
- * doc/performance.md.
+ * 8 bytes, by run_ll.c -> here: instructions of the engine in an allreduce 549 -> 250 (perf/instructions),
+ * time 129 -> 106 ns, barrier 117 -> 100, broadcast 143 -> 124 (perf/flag_exchange, processors that share
+ * a cache, flags 60 ns).
  */
 #include "coll_rdma/engine/op_internal.h"
 #include "coll_rdma/protocol/ll.h"
