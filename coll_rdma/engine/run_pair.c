@@ -70,7 +70,8 @@ bool crdma_op_run_pair(crdma_group_t *g, const crdma_op_args_t *args, crdma_stat
     crdma_status_t status = CRDMA_OK;
     uint64_t seq, sig;
 
-    if (len > MOST || len > geometry->ll_max || (0 != args->segment && args->segment < bytes)
+    if (len > MOST || len > geometry->ll_max || NULL != args->device
+        || (0 != args->segment && args->segment < bytes)
         || (pair->send
             && (!edge->open
                 || !crdma_edge_has_credit(edge, edge->tx_next, geometry->cell_count)))) {
