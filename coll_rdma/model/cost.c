@@ -17,21 +17,26 @@ static size_t piece_of(size_t bytes, double block_size)
     return piece < block ? piece : block;
 }
 
-/* The measured way of a piece: straight between the knots, beyond the last as from the last but two. */
+/* The measured way of a piece: straight between the knots; beyond the last through blocks as from the one
+ * before the last but one, also above a staged piece if that is known. */
 static double curve(const crdma_model_level_t *l, double bytes)
 {
+    enum { BLOCKS = CRDMA_MODEL_KNOTS - 1 };
     const double *x = crdma_model_knot, *y = l->way;
+    const double slope = (y[BLOCKS - 1] - y[BLOCKS - 3]) / (x[BLOCKS - 1] - x[BLOCKS - 3]);
+    const int last = x[BLOCKS] <= bytes && 0 < y[BLOCKS] ? BLOCKS : BLOCKS - 1;
     int i = 1;
 
     if (bytes <= x[0]) {
         return y[0];
     }
-    while (i < CRDMA_MODEL_KNOTS - 1 && bytes > x[i]) {
+    if (bytes >= x[last]) {
+        return y[last] + slope * (bytes - x[last]);
+    }
+    while (bytes > x[i]) {
         ++i;
     }
-    const int from = bytes > x[i] ? i - 2 : i - 1;
-
-    return y[i] + (y[i] - y[from]) / (x[i] - x[from]) * (bytes - x[i]);
+    return y[i] + (y[i] - y[i - 1]) / (x[i] - x[i - 1]) * (bytes - x[i]);
 }
 
 /* The lines say which part of a way is whose; where its length is known better, all parts are

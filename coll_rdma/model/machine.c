@@ -13,7 +13,8 @@ typedef struct field {
     size_t offset;
 } field_t;
 
-const double crdma_model_knot[CRDMA_MODEL_KNOTS] = {32, 96, 192, 384, 768, 1536, 3072, 4032};
+const double crdma_model_knot[CRDMA_MODEL_KNOTS] = {32, 96, 192, 384, 768, 1536, 3072, 4032,
+                                                      CRDMA_MODEL_STAGED};
 
 #define OF(member) offsetof(crdma_model_machine_t, member)
 #define LEVEL(prefix, i)                                                                          \
@@ -40,6 +41,7 @@ const double crdma_model_knot[CRDMA_MODEL_KNOTS] = {32, 96, 192, 384, 768, 1536,
         {prefix ".way_1536", "ns", OF(level[i].way[5])},                                          \
         {prefix ".way_3072", "ns", OF(level[i].way[6])},                                          \
         {prefix ".way_4032", "ns", OF(level[i].way[7])},                                          \
+        {prefix ".way_4096", "ns", OF(level[i].way[8])},                                          \
         {prefix ".cross", "", OF(level[i].cross)},                                                \
         {prefix ".work", "ns", OF(level[i].work)},                                                \
         {prefix ".work_byte", "ns/B", OF(level[i].work_byte)},                                    \

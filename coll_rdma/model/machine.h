@@ -16,8 +16,10 @@
 
 enum { CRDMA_MODEL_INSIDE = 0, CRDMA_MODEL_BETWEEN, CRDMA_MODEL_NLEVELS };
 
-/* Bytes of the messages whose way is known where a line does not describe it (way[]). */
-enum { CRDMA_MODEL_KNOTS = 8 };
+/* Bytes of the messages whose way is known where a line does not describe it (way[]). Those below
+ * CRDMA_MODEL_STAGED go through a block; a piece of so many bytes, the last knot, lies in the sender's stage
+ * (protocol/stage.h). */
+enum { CRDMA_MODEL_KNOTS = 9, CRDMA_MODEL_STAGED = 4096 };
 extern const double crdma_model_knot[CRDMA_MODEL_KNOTS];
 
 /* All double, so that one table reads, writes and documents them. */
@@ -38,7 +40,7 @@ typedef struct crdma_model_level {
     double sr_copy_in;  /* ns per byte, eager buffer to user buffer */
     double sr_eager_max; /* send-receive: largest message without a rendezvous */
     double ll;           /* ns one way of an LL message, all parts together; 0: as the line says */
-    double way[CRDMA_MODEL_KNOTS]; /* the same of a piece of so many bytes through a block */
+    double way[CRDMA_MODEL_KNOTS]; /* the same of a piece of so many bytes; 0: not known */
     double cross;  /* share of its way that a message inside a node takes longer, if one in the other
                       direction crosses it: both ranks write lines that the other polls */
     double work;   /* ns of the shared processors per message, of those who carry it (an emulated

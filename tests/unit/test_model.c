@@ -153,7 +153,13 @@ START_TEST(test_ways)
     NEAR(walk(&two, &m, &call), 132);
     call.bytes = 1000;
     NEAR(walk(&two, &m, &call), 1100);
-    call.bytes = 4096; /* beyond the last */
+    call.bytes = 4096; /* by the sender's stage */
+    in->way[CRDMA_MODEL_KNOTS - 1] = 1000;
+    NEAR(walk(&two, &m, &call), 1000);
+    call.bytes = 4090; /* still by a block */
+    NEAR(walk(&two, &m, &call), 4190);
+    call.bytes = 4096; /* if the stage is not known: as by a block */
+    in->way[CRDMA_MODEL_KNOTS - 1] = 0;
     NEAR(walk(&two, &m, &call), 4196);
     call.bytes = 1000;
     m.call = 50;
