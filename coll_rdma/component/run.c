@@ -48,9 +48,7 @@ static void trace(const crdma_group_t *g, const crdma_op_args_t *args, crdma_col
               choice->degree, levels,
               crdma_protocol_name(crdma_protocol_of(
                   &g->direct,
-                  remote                  ? &g->rndv_remote
-                  : CRDMA_OP_NONE == op ? &g->rndv_bcast
-                                          : &g->rndv_reduce,
+                  remote ? &g->rndv_remote : &g->rndv_direct[coll],
                   message)),
               segments, direct || !remote ? "shm" : "", direct && remote ? "+" : "",
               remote ? coll_rdma_remote_name(g) : "", NULL != args->device ? " memory=gpu" : "");
@@ -82,7 +80,7 @@ int coll_rdma_run(coll_rdma_module_t *module, crdma_coll_t coll, int root, bool 
                                         .consecutive = 1 == g->nnodes || nodes_are_consecutive(g),
                                         .ordered = ordered,
                                         .bytes = args->count * args->elsize,
-                                        .rndv_min = g->rndv_reduce.min,
+                                        .rndv_min = g->rndv_direct[coll].min,
                                         .network = &module->network,
                                         .rules = coll_rdma_rules()};
     crdma_choice_t choice;

@@ -447,7 +447,9 @@ int coll_rdma_setup(coll_rdma_module_t *module, ompi_communicator_t *comm)
         crdma_log(CRDMA_LOG_SETUP, "%s (%s): rank %d/%d ready, %d node%s, %s%s%s%s", s.group->name,
                   comm->c_name, s.rank, s.size, s.nnodes, 1 == s.nnodes ? "" : "s",
                   s.group->all_direct ? "shm" : "shm and ", coll_rdma_remote_name(s.group),
-                  SIZE_MAX != s.group->rndv_reduce.min ? "" : ", no rendezvous within the host",
+                  SIZE_MAX != s.group->rndv_direct[CRDMA_ALLREDUCE].min
+                      ? ""
+                      : ", no rendezvous within the host",
                   s.group->oversubscribed ? ", more ranks than processors" : "");
     } else {
         if (OMPI_SUCCESS == ret) {

@@ -77,7 +77,7 @@ crdma_status_t crdma_device_fits(crdma_group_t *g, const crdma_op_args_t *args)
 {
     crdma_op_t *op = g->op;
     const crdma_sched_t *sched = args->plan->sched;
-    const size_t least = CRDMA_OP_NONE == args->device->op ? g->rndv_bcast.min : g->rndv_reduce.min;
+    const size_t least = g->rndv_direct[args->plan->key.coll].min;
     const crdma_cut_t cut = crdma_op_cut(args);
     crdma_status_t status = CRDMA_OK;
 

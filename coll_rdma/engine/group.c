@@ -37,12 +37,24 @@
  * reduction that reads operands from the user buffers of peers saves one copy more. */
 #define BCAST_RNDV_MIN (32 * 1024)
 #define REDUCE_RNDV_MIN (16 * 1024)
-/* Two ranks with a processor each: through the stage at any size. The kernel's copy takes 0.25 us and more
- * per page on top of the copy. Time by rendezvous -> through the stage over Open MPI's default (the latter
- * with reduce as a tree): broadcast 64 KB 0.50 -> 0.16, 1 MB 0.54 -> 0.39, 4 MB 0.51 -> 0.36; reduce
- * 0.96 -> 0.78, 1.07 -> 0.56, 0.74 -> 0.46; allreduce 0.24 -> 0.30, 0.47 -> 0.34, 0.52 -> 0.38.
- * More ranks with a processor each were not measured. */
-#define PAIR_RNDV_MIN SIZE_MAX
+/* Two ranks with a processor each. The kernel's copy takes 0.25 us and more per page on top of the copy, the stage
+ * copies twice. us by rendezvous -> by the stage, three jobs each in turns, and over Open MPI's default in
+ * the same job:
+ *
+ *               broadcast              reduce                  allreduce
+ *   32 KB       10 -> 4.8              .                       5.2 -> 5.6
+ *   64 KB       15 -> 12               8.0 -> 7.5              8.2 -> 11
+ *   256 KB      35 -> 22               26 -> 24                28 -> 42
+ *   512 KB      40 -> 42  0.77, 1.00   .                       183 -> 246
+ *   1 MB        73 -> 87  0.78, 1.00   108 -> 84  1.03, 0.78   345 -> 430  0.61, 0.84
+ *   4 MB        246 -> 337 0.69, 0.95  484 -> 350 1.00, 0.65   1440 -> 1940 0.60, 0.96
+ *
+ * In other hours, when the processors were further apart, the stage also won the largest broadcasts
+ * (1 MB 0.54 -> 0.39) and allreduces (0.47 -> 0.34); there both are well ahead of the default. More ranks with a
+ * processor each were not measured. */
+#define PAIR_BCAST_RNDV_MIN (512 * 1024)
+#define PAIR_REDUCE_RNDV_MIN SIZE_MAX
+#define PAIR_ALLREDUCE_RNDV_MIN (32 * 1024)
 /* Between hosts: every credit is a message of its own; the exchange of addresses costs about one
  * more. For a network that is not known (group.h). */
 #define REMOTE_BLOCKS 16
@@ -234,14 +246,22 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
     }
     /* Data in GPU memory goes by rendezvous, and its peer must know so by the size alone. */
     pair = 2 == g->size && !config->gpu;
-    set_rendezvous(&g->rndv_bcast, true,
-                   !g->oversubscribed       ? (pair ? PAIR_RNDV_MIN : BCAST_RNDV_MIN)
+    set_rendezvous(&g->rndv_direct[CRDMA_BCAST], true,
+                   !g->oversubscribed       ? (pair ? PAIR_BCAST_RNDV_MIN : BCAST_RNDV_MIN)
                    : g->size >= CROWD_RANKS ? CROWD_RNDV_MIN
                                             : SHARED_RNDV_MIN,
                    config->cma);
-    set_rendezvous(&g->rndv_reduce, true,
-                   g->oversubscribed ? SHARED_RNDV_MIN : pair ? PAIR_RNDV_MIN : REDUCE_RNDV_MIN,
+    set_rendezvous(&g->rndv_direct[CRDMA_REDUCE], true,
+                   g->oversubscribed ? SHARED_RNDV_MIN
+                   : pair            ? PAIR_REDUCE_RNDV_MIN
+                                     : REDUCE_RNDV_MIN,
                    config->cma);
+    set_rendezvous(&g->rndv_direct[CRDMA_ALLREDUCE], true,
+                   g->oversubscribed ? SHARED_RNDV_MIN
+                   : pair            ? PAIR_ALLREDUCE_RNDV_MIN
+                                     : REDUCE_RNDV_MIN,
+                   config->cma);
+    g->rndv_direct[CRDMA_BARRIER] = g->rndv_direct[CRDMA_BCAST]; /* has no data */
     set_rendezvous(&g->rndv_remote, false,
                    0 != config->remote_rndv_min ? config->remote_rndv_min : REMOTE_RNDV_MIN,
                    g->remote.block_size >= CRDMA_RNDV_BLOCK_MIN);

@@ -37,7 +37,7 @@ typedef struct crdma_group {
     char name[32]; /* for messages: "cid 3" */
     crdma_slab_t *slab;
     crdma_ring_geometry_t direct, remote; /* rings of direct and of remote peers */
-    crdma_rndv_mode_t rndv_bcast, rndv_reduce; /* direct peers: broadcast; reductions */
+    crdma_rndv_mode_t rndv_direct[CRDMA_NCOLLS]; /* direct peers */
     crdma_rndv_mode_t rndv_remote;
     crdma_peer_t **peers;   /* by rank; NULL at own rank */
     uint32_t *region_pages; /* by rank: the page of its slab at which its region begins */
@@ -117,11 +117,9 @@ crdma_status_t crdma_group_tmp(crdma_group_t *group, size_t size, char **buffer)
 /* The messages of an edge use this mode for rendezvous. */
 static inline const crdma_rndv_mode_t *crdma_group_rndv(const crdma_group_t *group,
                                                         const crdma_edge_t *edge,
-                                                        bool reduction)
+                                                        int coll)
 {
-    return edge->remote ? &group->rndv_remote
-           : reduction  ? &group->rndv_reduce
-                        : &group->rndv_bcast;
+    return edge->remote ? &group->rndv_remote : &group->rndv_direct[coll];
 }
 
 /* Limits that hold for every edge: of an LL message, and of an element of a reduction, bytes. */

@@ -105,7 +105,6 @@ crdma_status_t crdma_op_start(crdma_op_t *op, const crdma_op_args_t *args)
 
     sig = crdma_group_count_call(g, args->sig, &seq);
     crdma_op_adopt(op, args, seq, sig);
-    op->reduction = NULL != args->reducer.kernel || NULL != args->reducer.call;
 
     op->grain = cut.grain;
     op->seg_count = cut.seg_count;
@@ -198,7 +197,7 @@ static crdma_status_t push_send(crdma_op_t *op, crdma_edge_t *edge, const char *
     } else {
         op->unused = item->next;
     }
-    crdma_send_start(&item->send, edge, crdma_group_rndv(op->group, edge, op->reduction), src, len,
+    crdma_send_start(&item->send, edge, crdma_group_rndv(op->group, edge, op->args.plan->key.coll), src, len,
                      crdma_op_chunk(op, len), op->args.sig);
     item->send.device = 0 != len ? op->args.device : NULL;
     item->send.token = token;
@@ -280,7 +279,7 @@ static crdma_status_t step_recv(crdma_op_t *op, const crdma_step_t *step, size_t
             size_t len;
 
             crdma_op_locate(op, step->dst, seg, step->dst_block + i * step->stride, step->nblocks, &len);
-            crdma_recv_start(&op->recvs[i], edge, crdma_group_rndv(op->group, edge, op->reduction), len,
+            crdma_recv_start(&op->recvs[i], edge, crdma_group_rndv(op->group, edge, op->args.plan->key.coll), len,
                              crdma_op_chunk(op, len), op->args.sig);
         }
         op->started = true;

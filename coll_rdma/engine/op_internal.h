@@ -19,7 +19,6 @@ struct crdma_op {
     crdma_op_args_t args;
     uint64_t seq;
 
-    bool reduction;   /* operands are combined */
     size_t grain;     /* elements per unit of block boundaries */
     size_t seg_count; /* elements per segment */
     size_t nseg;

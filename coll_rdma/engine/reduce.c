@@ -189,7 +189,7 @@ crdma_status_t crdma_op_reduce(crdma_op_t *op, const crdma_step_t *step, size_t 
             if (CRDMA_SELF == peers[i]) {
                 continue;
             }
-            crdma_recv_start(&op->recvs[i], edge, crdma_group_rndv(op->group, edge, op->reduction), len,
+            crdma_recv_start(&op->recvs[i], edge, crdma_group_rndv(op->group, edge, op->args.plan->key.coll), len,
                              crdma_op_chunk(op, len), op->args.sig);
             if (first) {
                 op->whole = op->recvs[i].protocol;
