@@ -20,10 +20,12 @@
  * read from there. */
 #define ONE_SHOT_READ (256 * 1024)
 #define ONE_SHOT_COPY (16 * 1024)
-/* Ranks that share processors, up to which everybody sends to everybody (8 against 16 ranks on 2
- * processors). */
-#define EXCHANGE_SHARED_RANKS 8
-/* Such ranks, more than that: from this size each reduces its own part. Time against Open MPI's default
+/* So many ranks that share processors: fewer messages than N (N - 1). Allreduce among 8 on 2 processors, everybody
+ * to everybody -> flat tree, time against Open MPI's default, three jobs each in turns: 8 B 0.64 -> 0.64,
+ * 512 B 0.52 -> 0.41, 2 KB 0.63 -> 0.54, 8 KB 0.76 -> 0.42, 32 KB 1.35 -> 0.67, 128 KB 0.85 -> 0.64; among 4
+ * 8 B 0.63 -> 0.80, 2 KB 0.44 -> 0.63, 32 KB 0.88 -> 1.07. */
+#define CROWD 8
+/* Such ranks: from this size each reduces its own part. Time against Open MPI's default
  * by a flat tree -> by parts (coll_rdma_compare_mpi, 2 processors, A/A 0.95 to 1.09):
  *
  *             reduce, 16 ranks  32           allreduce, 16  32
@@ -34,12 +36,11 @@
  * A reduce among 8, three jobs each in turns: 256 KB 0.38 -> 0.25, 1 MB 0.59 -> 0.29, 4 MB 0.57 -> 0.35.
  */
 #define PARTS_SHARED (256 * 1024)
-#define PARTS_REDUCE_RANKS 8
 
 static void select_shm(const crdma_select_args_t *a, crdma_choice_t *c)
 {
     const int all = a->size - 1;
-    const bool crowd = a->oversubscribed && a->size > EXCHANGE_SHARED_RANKS;
+    const bool crowd = a->oversubscribed && a->size >= CROWD;
     const bool parts = crowd && a->bytes >= PARTS_SHARED;
 
     switch (a->coll) {
@@ -55,8 +56,7 @@ static void select_shm(const crdma_select_args_t *a, crdma_choice_t *c)
          * other one copies meanwhile (64 KB 0.87 -> 0.78, 1 MB 0.77 -> 0.56, 4 MB 0.70 -> 0.46 of the
          * default's time by parts -> by the root). */
         c->alg = 2 == a->size
-                         || (a->oversubscribed
-                             && !(a->size >= PARTS_REDUCE_RANKS && a->bytes >= PARTS_SHARED))
+                         || (a->oversubscribed && !parts)
                          || a->bytes * (size_t) a->size <= 4 * ONE_SHOT_COPY
                      ? CRDMA_ALG_TREE
                      : CRDMA_ALG_RSAG;
@@ -64,7 +64,6 @@ static void select_shm(const crdma_select_args_t *a, crdma_choice_t *c)
         break;
     case CRDMA_ALLREDUCE:
         if (crowd) {
-            /* small: fewer messages than N (N - 1) */
             c->alg = parts ? CRDMA_ALG_RSAG : CRDMA_ALG_TREE;
             c->degree = all;
             break;
