@@ -30,44 +30,34 @@ void crdma_copy_ordinary(void *dst, const void *src, size_t len)
 }
 
 #if CAN_STREAM
-void crdma_copy_stream(void *to, const void *from, size_t len)
+/* Two ways that differ by the kind of store only. */
+static inline __attribute__((always_inline)) void move(void *to, const void *from, size_t len,
+                                                       bool past_caches)
 {
     char *dst = to;
     const char *src = from;
     size_t i = 0;
 
     for (; i + 64 <= len; i += 64) {
-        const __m128i a = _mm_loadu_si128((const __m128i *) (const void *) (src + i));
-        const __m128i b = _mm_loadu_si128((const __m128i *) (const void *) (src + i + 16));
-        const __m128i c = _mm_loadu_si128((const __m128i *) (const void *) (src + i + 32));
-        const __m128i d = _mm_loadu_si128((const __m128i *) (const void *) (src + i + 48));
+        for (size_t j = i; j < i + 64; j += 16) {
+            const __m128i word = _mm_loadu_si128((const __m128i *) (const void *) (src + j));
 
-        _mm_stream_si128((__m128i *) (void *) (dst + i), a);
-        _mm_stream_si128((__m128i *) (void *) (dst + i + 16), b);
-        _mm_stream_si128((__m128i *) (void *) (dst + i + 32), c);
-        _mm_stream_si128((__m128i *) (void *) (dst + i + 48), d);
+            if (past_caches) {
+                _mm_stream_si128((__m128i *) (void *) (dst + j), word);
+            } else {
+                _mm_storeu_si128((__m128i *) (void *) (dst + j), word);
+            }
+        }
     }
     memcpy(dst + i, src + i, len - i);
-    _mm_sfence();
+    if (past_caches) {
+        _mm_sfence();
+    }
 }
 
-/* The same moves as above, so that the two ways differ by the kind of store only. */
-static void vector_copy(char *dst, const char *src, size_t len)
+void crdma_copy_stream(void *dst, const void *src, size_t len)
 {
-    size_t i = 0;
-
-    for (; i + 64 <= len; i += 64) {
-        const __m128i a = _mm_loadu_si128((const __m128i *) (const void *) (src + i));
-        const __m128i b = _mm_loadu_si128((const __m128i *) (const void *) (src + i + 16));
-        const __m128i c = _mm_loadu_si128((const __m128i *) (const void *) (src + i + 32));
-        const __m128i d = _mm_loadu_si128((const __m128i *) (const void *) (src + i + 48));
-
-        _mm_storeu_si128((__m128i *) (void *) (dst + i), a);
-        _mm_storeu_si128((__m128i *) (void *) (dst + i + 16), b);
-        _mm_storeu_si128((__m128i *) (void *) (dst + i + 32), c);
-        _mm_storeu_si128((__m128i *) (void *) (dst + i + 48), d);
-    }
-    memcpy(dst + i, src + i, len - i);
+    move(dst, src, len, true);
 }
 
 void crdma_copy_to_reader(crdma_copier_t *copier, void *dst, const void *src, size_t len)
@@ -78,9 +68,9 @@ void crdma_copy_to_reader(crdma_copier_t *copier, void *dst, const void *src, si
     uint64_t cost;
 
     if (stream) {
-        crdma_copy_stream(dst, src, len);
+        move(dst, src, len, true);
     } else {
-        vector_copy(dst, src, len);
+        move(dst, src, len, false);
     }
     if (0 == turn) {
         return;

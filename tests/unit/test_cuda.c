@@ -14,6 +14,7 @@
 
 #include "coll_rdma/device/cuda.h"
 #include "coll_rdma/device/cuda_driver.h"
+#include "tests/unit/run_suite.h"
 
 #define LIBRARY "tests/fakecuda/libcuda.so.1" /* below the build tree's top, where tests run */
 
@@ -382,8 +383,6 @@ int main(void)
 {
     Suite *suite = suite_create("cuda");
     TCase *tc = tcase_create("emulated");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, a_driver_is_noticed_whenever_it_is_loaded);
@@ -399,9 +398,5 @@ int main(void)
     tcase_add_test(tc, no_stream);
     tcase_add_test(tc, reductions);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite, CK_NORMAL);
 }

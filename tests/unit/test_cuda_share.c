@@ -20,6 +20,7 @@
 #include "coll_rdma/device/cuda_driver.h"
 #include "coll_rdma/device/cuda_share.h"
 #include "coll_rdma/device/cuda_work.h"
+#include "tests/unit/run_suite.h"
 
 #define LIBRARY "tests/fakecuda/libcuda.so.1" /* below the build tree's top, where tests run */
 enum { BYTES = 100000, OWNER = 1234 };
@@ -460,8 +461,6 @@ int main(void)
 {
     Suite *suite = suite_create("cuda_share");
     TCase *tc = tcase_create("emulated");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, handles);
@@ -472,9 +471,5 @@ int main(void)
     tcase_add_test(tc, tickets);
     tcase_add_test(tc, blocks_are_kept);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite, CK_NORMAL);
 }

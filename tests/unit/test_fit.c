@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "perf/tune_fit.h"
+#include "tests/unit/run_suite.h"
 
 enum { POINTS = 7 };
 
@@ -64,15 +65,9 @@ int main(void)
 {
     Suite *suite = suite_create("fit");
     TCase *tcase = tcase_create("fit");
-    SRunner *runner;
-    int failed;
 
     tcase_add_test(tcase, exact);
     tcase_add_test(tcase, noisy);
     suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite, CK_ENV);
 }

@@ -13,6 +13,7 @@
 #include "coll_rdma/kernels/reduce_ops.h"
 #include "tests/fakecuda/kernels.h"
 #include "tests/unit/reduce_oracle.h"
+#include "tests/unit/run_suite.h"
 
 #define ROW(OP, TYPE, op, tag)                                                                     \
     {CRDMA_OP_##OP, CRDMA_TYPE_##TYPE, #OP " " #TYPE, "crdma_reduce_" #op "_" #tag},
@@ -153,17 +154,11 @@ int main(void)
 {
     Suite *suite = suite_create("kernels");
     TCase *tc = tcase_create("kernels");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, every_row_has_a_kernel, 0, NROWS);
     tcase_add_loop_test(tc, same_bytes_as_the_host, 0, NROWS);
     tcase_add_test(tc, layout);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite, CK_NORMAL);
 }

@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "coll_rdma/base/map.h"
+#include "tests/unit/run_suite.h"
 
 START_TEST(test_finds)
 {
@@ -96,16 +97,10 @@ int main(void)
 {
     Suite *suite = suite_create("map");
     TCase *tcase = tcase_create("map");
-    SRunner *runner;
-    int failed;
 
     tcase_add_test(tcase, test_finds);
     tcase_add_test(tcase, test_numbers);
     tcase_add_test(tcase, test_large);
     suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite, CK_ENV);
 }

@@ -24,6 +24,7 @@
 #include "coll_rdma/model/footprint.h"
 #include "coll_rdma/model/formula.h"
 #include "coll_rdma/select/rules.h"
+#include "tests/unit/run_suite.h"
 
 /* Round figures that tell each other apart. */
 static crdma_model_machine_t simple(void)
@@ -589,8 +590,6 @@ int main(void)
 {
     Suite *suite = suite_create("model");
     TCase *tcase = tcase_create("model");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, test_machine);
@@ -606,9 +605,5 @@ int main(void)
     tcase_add_test(tcase, test_file);
     tcase_add_test(tcase, test_ways);
     suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite, CK_ENV);
 }

@@ -10,6 +10,7 @@
 
 #include "coll_rdma/base/params.h"
 #include "coll_rdma/select/select.h"
+#include "tests/unit/run_suite.h"
 
 static crdma_status_t load(const char *text, crdma_rules_t **rules, int *line)
 {
@@ -171,17 +172,11 @@ int main(void)
 {
     Suite *suite = suite_create("rules");
     TCase *tcase = tcase_create("rules");
-    SRunner *runner;
-    int failed;
 
     tcase_add_test(tcase, read_back);
     tcase_add_test(tcase, parameters);
     tcase_add_loop_test(tcase, refused, 0, sizeof(wrong) / sizeof(wrong[0]));
     tcase_add_test(tcase, selected);
     suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite, CK_ENV);
 }

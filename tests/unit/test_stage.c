@@ -11,6 +11,7 @@
 
 #include "coll_rdma/base/params.h"
 #include "coll_rdma/protocol/stage.h"
+#include "tests/unit/run_suite.h"
 
 #define ENTRY 4096
 
@@ -217,8 +218,6 @@ int main(void)
 {
     Suite *suite = suite_create("stage");
     TCase *tcase = tcase_create("stage");
-    SRunner *runner;
-    int failed;
 
     tcase_add_test(tcase, overwriting);
     tcase_add_test(tcase, sharing);
@@ -228,9 +227,5 @@ int main(void)
     tcase_add_test(tcase, trials);
     tcase_set_timeout(tcase, 60);
     suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite, CK_NORMAL);
 }
