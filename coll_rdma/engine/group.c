@@ -61,7 +61,8 @@
 #define REMOTE_RNDV_MIN (32 * 1024)
 
 /* Among so many ranks, memory per rank counts more than the depth of a ring: two blocks keep one
- * communicator with 24 neighbours below 4 MB at 65,536 ranks (tests/unit/test_model). */
+ * communicator with 24 neighbours below 4 MB at 65,536 ranks (tests/unit/test_footprint). For the same reason it has
+ * no stage. */
 #define LARGE_GROUP 4096
 #define LARGE_BLOCKS 2
 /* Blocks of a slab are whole pages. Where that would waste most of one, direct rings of a large group take
@@ -234,7 +235,7 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
     if (g->size >= LARGE_GROUP) {
         fill_pages(&g->direct);
     }
-    crdma_stage_init(&g->stage, g->slab, g->direct.block_size);
+    crdma_stage_init(&g->stage, g->size >= LARGE_GROUP ? NULL : g->slab, g->direct.block_size);
     set_geometry(&g->remote, g->size >= LARGE_GROUP           ? LARGE_BLOCKS
                              : 0 != config->remote_blocks ? config->remote_blocks
                                                           : REMOTE_BLOCKS);

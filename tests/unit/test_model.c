@@ -7,7 +7,6 @@
  *   order      best <= worst; more bytes or ranks never take less
  *   all        every algorithm, also in two levels and in segments, comes to an end
  *   large      65,536 ranks in seconds
- *   memory     of a rank at 65,536 ranks, by the allocators' own accounts
  *   ways       a measured way replaces the line; messages that cross; an emulated network's work
  *   file       the selection follows a machine's file, and changes its choice where the model does
  *   choice     the degree changes where the paper saw it change; what the selection between hosts
@@ -21,7 +20,6 @@
 #include <time.h>
 
 #include "coll_rdma/model/best.h"
-#include "coll_rdma/model/footprint.h"
 #include "coll_rdma/model/formula.h"
 #include "coll_rdma/select/rules.h"
 #include "tests/unit/run_suite.h"
@@ -377,36 +375,6 @@ START_TEST(test_degrees)
 }
 END_TEST
 
-START_TEST(test_memory)
-{
-    static const int degrees[] = {1, 3, 7};
-    static const int per_node[] = {1, 8, 64};
-
-    for (int i = 0; i < 9; ++i) {
-        const int k = degrees[i % 3], p = per_node[i / 3], n = 65536, nodes = n / p;
-        const crdma_model_case_t cases[] = {
-            {.coll = CRDMA_BCAST, .alg = CRDMA_ALG_TREE, .size = n, .degree = 1 < p ? p - 1 : k,
-             .per_node = p, .two_level = 1 < p, .inter_alg = CRDMA_ALG_TREE, .inter_degree = k},
-            {.coll = CRDMA_ALLREDUCE, .alg = CRDMA_ALG_TREE, .size = n,
-             .degree = 1 < p ? p - 1 : k, .per_node = p, .two_level = 1 < p,
-             .inter_alg = CRDMA_ALG_TREE, .inter_degree = k},
-        };
-        crdma_model_footprint_t f;
-        int rounds = 0;
-
-        ck_assert_int_eq(CRDMA_OK,
-                         crdma_model_footprint(cases, 2, 0, 0, (size_t) 256 << 20, &f));
-        for (int64_t reach = 1; reach < nodes; reach *= k + 1) {
-            ++rounds;
-        }
-        printf("# N %d, %d per node, K %d: %d connections (%d remote), slab %zu KB, heap %zu KB\n",
-               n, p, k, f.connections, f.remote, f.slab_in_use / 1024, f.heap / 1024);
-        ck_assert_int_le(f.remote, 4 * k * rounds);
-        ck_assert_uint_le(f.slab_in_use + f.heap, 4u << 20);
-    }
-}
-END_TEST
-
 /* Among the degrees that the paper compared. */
 static int best_of_paper(int ranks, size_t bytes)
 {
@@ -599,7 +567,6 @@ int main(void)
     tcase_add_test(tcase, test_all);
     tcase_add_test(tcase, test_degrees);
     tcase_add_test(tcase, test_large);
-    tcase_add_test(tcase, test_memory);
     tcase_add_test(tcase, test_choice);
     tcase_add_test(tcase, test_selection);
     tcase_add_test(tcase, test_file);
