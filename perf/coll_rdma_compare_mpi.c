@@ -36,7 +36,8 @@ static const char *const help_text =
     "  -p GROUPS     ABBA groups per size instead\n"
     "  -g GROUPS     fewest groups where a size would take longer (default 25)\n"
     "  -A            alone: one communicator is timed, for comparing whole runs\n"
-    "  -u US         shortest batch of calls in microseconds (default 40)\n"
+    "  -u US         shortest batch of calls in microseconds (default 40, or 25 per rank\n"
+    "                where ranks share processors)\n"
     "  -W US         start at an agreed instant US microseconds ahead; 0 = find out how many\n"
     "  -F            fixed root 0, every call timed alone after a barrier\n"
     "  -D            dirty: every payload is written just before its batch\n"
@@ -231,8 +232,7 @@ int main(int argc, char **argv)
 {
     struct request request = {.paired = {.info_key = "coll_rdma",
                                          .info_value = "false",
-                                         .seconds = 0.5,
-                                         .batch_ns = 40e3},
+                                         .seconds = 0.5},
                               .wanted = {true, true, true, true},
                               .min_bytes = 4,
                               .max_bytes = 4u << 20,

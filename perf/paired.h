@@ -38,7 +38,7 @@ struct paired_options {
     long groups;         /* ABBA groups per size; 0 = as many as the seconds allow */
     long fewest;         /* but never fewer than these; 0 = 25 */
     bool alone;          /* no pairs: only the first communicator is timed */
-    double batch_ns;     /* shortest batch */
+    double batch_ns;     /* shortest batch; 0 = BATCH_NS, or CROWD_BATCH_NS per rank (paired.c) */
     bool window;         /* start at an agreed instant instead of after a barrier */
     double window_ns;    /* 0 = measured */
     bool fixed_root;     /* root 0 always, every call timed alone */
