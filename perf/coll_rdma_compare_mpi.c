@@ -119,7 +119,7 @@ static enum perf_parse parse(struct request *request, int argc, char **argv, int
             break;
         case 'u':
             request->paired.batch_ns = 1e3 * strtod(optarg, NULL);
-            good = request->paired.batch_ns >= 0.0;
+            good = request->paired.batch_ns > 0.0;
             break;
         case 'W':
             request->paired.window = true;
