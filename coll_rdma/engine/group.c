@@ -65,8 +65,8 @@
  * no stage. */
 #define LARGE_GROUP 4096
 #define LARGE_BLOCKS 2
-/* Blocks of a slab are whole pages. Where that would waste most of one, direct rings of a large group take
- * blocks that are smaller by so many bytes at most (two of 8 KB: 7808, 4 pages instead of 5; a leader of 64
+/* Blocks of a ring take whole pages. Where that would waste most of one, direct rings of a large group take
+ * blocks that are smaller by so many bytes at most (two of 8 KB: 8128, 4 pages instead of 5; a leader of 64
  * ranks has 63 such rings). */
 #define TRIM_MOST 512
 
@@ -100,7 +100,7 @@ static void set_geometry(crdma_ring_geometry_t *geometry, int blocks)
 
 static void fill_pages(crdma_ring_geometry_t *g)
 {
-    const uint32_t page = 4096, excess = (uint32_t) (g->size % page);
+    const uint32_t page = 4096, excess = (uint32_t) (g->blocks % page);
     const uint32_t each = (excess + g->block_count - 1) / g->block_count;
     const uint32_t trim = (each + CRDMA_LINE - 1) / CRDMA_LINE * CRDMA_LINE;
 
@@ -125,7 +125,7 @@ crdma_status_t crdma_group_begin(crdma_slab_t *slab, int rank, int size, const c
     strncpy(g->name, name, sizeof(g->name) - 1);
     g->start = crdma_params.sequence_start;
     g->region_size = sizeof(crdma_region_t) + (size_t) size * sizeof(uint64_t);
-    g->reserved = crdma_slab_block_size(g->region_size);
+    g->reserved = crdma_slab_promise_size(crdma_slab_block_size(g->region_size));
     status = crdma_slab_reserve(slab, g->reserved);
     if (CRDMA_OK != status) {
         crdma_log(CRDMA_LOG_SETUP,
@@ -152,9 +152,8 @@ crdma_status_t crdma_group_begin(crdma_slab_t *slab, int rank, int size, const c
 static crdma_status_t reserve_rings(crdma_group_t *g)
 {
     const size_t n = (size_t) (g->size - 1 < EDGES_RESERVED ? g->size - 1 : EDGES_RESERVED);
-    const size_t size = n
-                        * crdma_slab_block_size(g->all_direct ? g->direct.size
-                                                              : g->remote.remote_size);
+    const size_t size = crdma_slab_promise_size(
+        n * crdma_edge_slab_size(g->all_direct ? &g->direct : &g->remote, !g->all_direct));
     crdma_status_t status = crdma_slab_reserve(g->slab, size);
 
     if (CRDMA_OK == status) {
@@ -188,17 +187,18 @@ static void set_rendezvous(crdma_rndv_mode_t *mode, bool direct, size_t usual, b
 /* As crdma_group_begin left it. */
 static void unfinish(crdma_group_t *g)
 {
-    const size_t rings = g->reserved - crdma_slab_block_size(g->region_size);
+    const size_t region = crdma_slab_promise_size(crdma_slab_block_size(g->region_size));
+    const size_t rings = g->reserved - region;
 
     crdma_op_destroy(g->op);
     free(g->edges);
     free(g->node);
-    free(g->region_pages);
+    free(g->region_lines);
     free(g->peers);
     g->op = NULL;
     g->edges = NULL;
     g->node = NULL;
-    g->region_pages = NULL;
+    g->region_lines = NULL;
     g->peers = NULL;
     crdma_slab_unreserve(g->slab, rings);
     g->reserved -= rings;
@@ -207,7 +207,7 @@ static void unfinish(crdma_group_t *g)
 void crdma_group_set_regions(crdma_group_t *g, const crdma_addr_t *regions)
 {
     for (int r = 0; r < g->size; ++r) {
-        g->region_pages[r] = (uint32_t) (regions[r] >> 12);
+        g->region_lines[r] = (uint32_t) (regions[r] / CRDMA_LINE);
     }
 }
 
@@ -218,11 +218,11 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
 
     unfinish(g);
     g->peers = malloc(n * sizeof(*g->peers));
-    g->region_pages = malloc(n * sizeof(*g->region_pages));
+    g->region_lines = malloc(n * sizeof(*g->region_lines));
     g->node = malloc(n * sizeof(*g->node));
     g->edges = calloc(n, sizeof(*g->edges));
     g->op = crdma_op_create(g);
-    if (NULL == g->peers || NULL == g->region_pages || NULL == g->node || NULL == g->edges
+    if (NULL == g->peers || NULL == g->region_lines || NULL == g->node || NULL == g->edges
         || NULL == g->op) {
         return CRDMA_ERR_NOMEM;
     }
@@ -333,7 +333,7 @@ void crdma_group_free(crdma_group_t *g)
     crdma_op_destroy(g->op);
     free(g->edges);
     free(g->node);
-    free(g->region_pages);
+    free(g->region_lines);
     free(g->peers);
     free(g->scratch);
     free(g->tmp);

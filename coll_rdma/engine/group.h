@@ -40,7 +40,7 @@ typedef struct crdma_group {
     crdma_rndv_mode_t rndv_direct[CRDMA_NCOLLS]; /* direct peers */
     crdma_rndv_mode_t rndv_remote;
     crdma_peer_t **peers;   /* by rank; NULL at own rank */
-    uint32_t *region_pages; /* by rank: the page of its slab at which its region begins */
+    uint32_t *region_lines; /* by rank: the line (64 bytes) of its slab at which its region begins */
     crdma_edge_t **edges;   /* by rank; NULL until a plan needs it */
     crdma_stage_t stage;    /* chunks that direct peers read */
     uint64_t token;         /* of the last SEND step; stage.h */
@@ -101,10 +101,10 @@ void crdma_group_reap_all(void);
 /* No further call will succeed: tell those who wait for this rank. */
 void crdma_group_fail(crdma_group_t *group);
 
-/* Where the region of `rank` is in its slab. Blocks of a slab begin at pages (memory/slab.h). */
+/* Where the region of `rank` is in its slab. */
 static inline crdma_addr_t crdma_group_region_of(const crdma_group_t *group, int rank)
 {
-    return (crdma_addr_t) group->region_pages[rank] << 12;
+    return (crdma_addr_t) group->region_lines[rank] * CRDMA_LINE;
 }
 
 /* The edge to `rank`, made if needed. */

@@ -1,7 +1,7 @@
 /*
  * A bump allocator over the memory file with one free list per block size. The
  * sizes in use are few (one per communicator shape and ring geometry), so exact-fit
- * recycling keeps memory flat over any number of communicators.
+ * recycling keeps memory flat over any number of communicators. A page of small blocks stays with their size.
  */
 #define _GNU_SOURCE
 #include "coll_rdma/memory/slab.h"
@@ -16,12 +16,14 @@
 
 #include "coll_rdma/base/log.h"
 
-#define PAGE ((size_t) 4096)
+#define PAGE CRDMA_SLAB_PAGE
 
 struct crdma_slab_bin {
     size_t size;
     crdma_addr_t *items;
     size_t nitems, capacity;
+    crdma_addr_t next; /* small blocks: the next one of the page that was begun last */
+    size_t left;       /* blocks from there to its end */
 };
 
 crdma_status_t crdma_slab_create(size_t size, crdma_slab_t **out)
@@ -31,7 +33,7 @@ crdma_status_t crdma_slab_create(size_t size, crdma_slab_t **out)
     if (NULL == slab) {
         return CRDMA_ERR_NOMEM;
     }
-    slab->size = crdma_slab_block_size(size < 4 * PAGE ? 4 * PAGE : size);
+    slab->size = crdma_slab_promise_size(size < 4 * PAGE ? 4 * PAGE : size);
     slab->fd = memfd_create("coll_rdma", MFD_CLOEXEC);
     if (0 > slab->fd) {
         crdma_log(CRDMA_LOG_ERROR, "memfd_create failed: %s", strerror(errno));
@@ -85,14 +87,24 @@ void crdma_slab_destroy(crdma_slab_t *slab)
     free(slab);
 }
 
+/* The bin of a size, made if needed; NULL: no memory. */
 static struct crdma_slab_bin *find_bin(crdma_slab_t *slab, size_t size)
 {
+    struct crdma_slab_bin *bin;
+
     for (int i = 0; i < slab->nbins; ++i) {
         if (slab->bins[i].size == size) {
             return &slab->bins[i];
         }
     }
-    return NULL;
+    bin = realloc(slab->bins, (size_t) (slab->nbins + 1) * sizeof(*bin));
+    if (NULL == bin) {
+        return NULL;
+    }
+    slab->bins = bin;
+    bin = &slab->bins[slab->nbins++];
+    *bin = (struct crdma_slab_bin) {.size = size};
+    return bin;
 }
 
 static crdma_status_t grow_to(crdma_slab_t *slab, size_t upto)
@@ -145,8 +157,25 @@ void crdma_slab_unreserve(crdma_slab_t *slab, size_t size)
     pthread_mutex_unlock(&slab->lock);
 }
 
+/* `size` bytes that nobody has had, whole pages. */
+static crdma_status_t take(crdma_slab_t *slab, size_t size, crdma_addr_t *addr)
+{
+    crdma_status_t status;
+
+    if (size > slab->size - slab->top) {
+        return CRDMA_ERR_NOMEM;
+    }
+    status = grow_to(slab, slab->top + size);
+    if (CRDMA_OK == status) {
+        *addr = slab->top;
+        slab->top += size;
+    }
+    return status;
+}
+
 crdma_status_t crdma_slab_alloc(crdma_slab_t *slab, size_t size, crdma_addr_t *addr, bool *fresh)
 {
+    const size_t per_page = crdma_slab_per_page(size);
     crdma_status_t status = CRDMA_OK;
     struct crdma_slab_bin *bin;
     bool is_fresh = false;
@@ -154,17 +183,24 @@ crdma_status_t crdma_slab_alloc(crdma_slab_t *slab, size_t size, crdma_addr_t *a
     size = crdma_slab_block_size(size);
     pthread_mutex_lock(&slab->lock);
     bin = find_bin(slab, size);
-    if (NULL != bin && 0 < bin->nitems) {
-        *addr = bin->items[--bin->nitems];
-    } else if (size <= slab->size - slab->top) {
-        status = grow_to(slab, slab->top + size);
-        if (CRDMA_OK == status) {
-            *addr = slab->top;
-            slab->top += size;
-            is_fresh = true;
-        }
-    } else {
+    if (NULL == bin) {
         status = CRDMA_ERR_NOMEM;
+    } else if (0 < bin->nitems) {
+        *addr = bin->items[--bin->nitems];
+    } else if (0 == per_page) {
+        status = take(slab, size, addr);
+        is_fresh = true;
+    } else {
+        if (0 == bin->left) {
+            status = take(slab, PAGE, &bin->next);
+            bin->left = CRDMA_OK == status ? per_page : 0;
+        }
+        if (CRDMA_OK == status) {
+            *addr = bin->next;
+            bin->next += PAGE / CRDMA_SLAB_UNIT / per_page * CRDMA_SLAB_UNIT;
+            --bin->left;
+        }
+        is_fresh = true;
     }
     if (CRDMA_OK == status) {
         slab->in_use += size;
@@ -182,13 +218,7 @@ static void keep(crdma_slab_t *slab, crdma_addr_t addr, size_t size)
     struct crdma_slab_bin *bin = find_bin(slab, size);
 
     if (NULL == bin) {
-        bin = realloc(slab->bins, (size_t) (slab->nbins + 1) * sizeof(*bin));
-        if (NULL == bin) {
-            return;
-        }
-        slab->bins = bin;
-        bin = &slab->bins[slab->nbins++];
-        *bin = (struct crdma_slab_bin) {.size = size};
+        return;
     }
     if (bin->nitems == bin->capacity) {
         size_t capacity = 0 == bin->capacity ? 16 : 2 * bin->capacity;

@@ -7,6 +7,10 @@
  * Pages are committed when first touched, so a large limit costs address space only.
  * Blocks are recycled by exact size; a recycled block keeps its old contents.
  *
+ * Small blocks share pages, each page with others of its size: what a communicator of few ranks touches is a
+ * fraction of a page, and a page costs microseconds (2.3 us here and 0.9 at every peer in a virtual
+ * machine). They begin at multiples of 128 bytes: processors fetch lines in pairs.
+ *
  * Page 0 is never handed out. It holds the header below; the rest of it is the transports': what
  * they tell each other about the slab.
  */
@@ -50,14 +54,37 @@ struct crdma_slab {
     int nbins;
 };
 
+/* Small blocks are multiples of this. */
+#define CRDMA_SLAB_UNIT ((size_t) 128)
+#define CRDMA_SLAB_PAGE ((size_t) 4096)
+
 /* size: the limit in bytes, rounded up to pages. */
 crdma_status_t crdma_slab_create(size_t size, crdma_slab_t **slab);
 void crdma_slab_destroy(crdma_slab_t *slab);
 
-/* What a block of `size` bytes takes. */
+/* How many blocks of `size` bytes are in a page; 0: it takes whole pages. */
+static inline size_t crdma_slab_per_page(size_t size)
+{
+    const size_t units = (size + CRDMA_SLAB_UNIT - 1) / CRDMA_SLAB_UNIT;
+    const size_t n = 0 == units ? 0 : CRDMA_SLAB_PAGE / CRDMA_SLAB_UNIT / units;
+
+    return 1 < n ? n : 0;
+}
+
+/* What a block of `size` bytes takes: its share of a page, or pages. */
 static inline size_t crdma_slab_block_size(size_t size)
 {
-    return (size + 4095) & ~(size_t) 4095;
+    const size_t n = crdma_slab_per_page(size);
+
+    return 0 < n ? (CRDMA_SLAB_PAGE + n - 1) / n
+                 : (size + CRDMA_SLAB_PAGE - 1) / CRDMA_SLAB_PAGE * CRDMA_SLAB_PAGE;
+}
+
+/* What must be promised for small blocks of one size that take `size` bytes together: also the rest of their
+ * last page, so that the promises for all sizes cover all pages. */
+static inline size_t crdma_slab_promise_size(size_t size)
+{
+    return (size + CRDMA_SLAB_PAGE - 1) / CRDMA_SLAB_PAGE * CRDMA_SLAB_PAGE;
 }
 
 /* From now on memory is promised and handed out only if `grow` succeeds for it; it is called at once for
@@ -69,7 +96,7 @@ crdma_status_t crdma_slab_set_grow(crdma_slab_t *slab, crdma_slab_grow_t grow);
 crdma_status_t crdma_slab_reserve(crdma_slab_t *slab, size_t size);
 void crdma_slab_unreserve(crdma_slab_t *slab, size_t size);
 
-/* A block of `size` bytes, aligned to 4096; *fresh (may be NULL) tells that it has never been used
+/* A block of `size` bytes, aligned to 4096 if it takes whole pages, else to 128; *fresh (may be NULL) tells that it has never been used
  * and is zero. CRDMA_ERR_NOMEM when the limit is reached. Thread-safe. */
 crdma_status_t crdma_slab_alloc(crdma_slab_t *slab, size_t size, crdma_addr_t *addr, bool *fresh);
 void crdma_slab_free(crdma_slab_t *slab, crdma_addr_t addr, size_t size);

@@ -8,13 +8,60 @@
 
 #include "coll_rdma/base/log.h"
 
+static crdma_addr_t line_of(uint64_t mail, int half)
+{
+    return (crdma_addr_t) (uint32_t) (mail >> 32 * half) * CRDMA_LINE;
+}
+
+static void free_ring(crdma_slab_t *slab, const crdma_edge_t *edge)
+{
+    crdma_slab_free(slab, edge->rx_addr, edge->rx_size);
+    if (0 != edge->blocks_size) {
+        crdma_slab_free(slab, edge->blocks_addr, edge->blocks_size);
+    }
+}
+
+static crdma_status_t make_ring(crdma_slab_t *slab, crdma_edge_t *edge, uint64_t start)
+{
+    const crdma_ring_geometry_t *g = edge->geometry;
+    bool fresh, fresh_blocks;
+    crdma_status_t status;
+
+    edge->rx_size = edge->remote ? g->remote_size : g->head;
+    edge->blocks_size = edge->remote ? 0 : g->blocks;
+    status = crdma_slab_alloc(slab, edge->rx_size, &edge->rx_addr, &fresh);
+    if (CRDMA_OK == status && edge->remote) {
+        fresh_blocks = fresh;
+        edge->blocks_addr = edge->rx_addr + g->head;
+    } else if (CRDMA_OK == status) {
+        status = crdma_slab_alloc(slab, edge->blocks_size, &edge->blocks_addr, &fresh_blocks);
+        if (CRDMA_OK != status) {
+            crdma_slab_free(slab, edge->rx_addr, edge->rx_size);
+        }
+    }
+    if (CRDMA_OK != status) {
+        crdma_log(CRDMA_LOG_ERROR,
+                  "no preregistered memory left for the buffers of rank %d (%zu bytes; "
+                  "coll_rdma_memory_limit is %zu)",
+                  edge->rank, crdma_edge_slab_size(g, edge->remote), slab->size);
+        return status;
+    }
+    edge->rx_ring = crdma_slab_at(slab, edge->rx_addr);
+    edge->rx_blocks = crdma_slab_at(slab, edge->blocks_addr);
+    crdma_ring_clear_head(g, edge->rx_ring, start, fresh);
+    crdma_ring_clear_blocks(g, edge->rx_blocks, start, fresh_blocks);
+    if (edge->remote) {
+        crdma_ring_clear_grants(g, edge->rx_ring, fresh);
+    }
+    return CRDMA_OK;
+}
+
 crdma_status_t crdma_edge_create(crdma_slab_t *slab, const crdma_ring_geometry_t *geometry,
                                  crdma_peer_t *peer, int rank, const uint64_t *mail,
                                  crdma_addr_t mail_remote, uint64_t start, crdma_edge_t **out)
 {
     crdma_edge_t *edge = calloc(1, sizeof(*edge) + geometry->window);
     crdma_status_t status;
-    bool fresh;
 
     if (NULL == edge) {
         return CRDMA_ERR_NOMEM;
@@ -25,37 +72,32 @@ crdma_status_t crdma_edge_create(crdma_slab_t *slab, const crdma_ring_geometry_t
     edge->remote = NULL == peer->map;
     edge->stage_min = SIZE_MAX;
     edge->rx_ahead = (uint8_t *) (edge + 1);
-    edge->rx_size = edge->remote ? geometry->remote_size : geometry->size;
-    status = crdma_slab_alloc(slab, edge->rx_size, &edge->rx_addr, &fresh);
+    status = make_ring(slab, edge, start);
     if (CRDMA_OK != status) {
-        crdma_log(CRDMA_LOG_ERROR,
-                  "no preregistered memory left for the buffers of rank %d (%zu bytes; "
-                  "coll_rdma_memory_limit is %zu)",
-                  rank, edge->rx_size, slab->size);
         free(edge);
         return status;
     }
-    edge->rx_ring = crdma_slab_at(slab, edge->rx_addr);
-    crdma_ring_clear(geometry, edge->rx_ring, edge->remote, fresh);
     edge->credit_in = (uint64_t *) edge->rx_ring;
     *edge->credit_in = start - 1;
     edge->tx_next = edge->rx_next = start;
     edge->tx_consumed = edge->rx_consumed = edge->rx_credited = start - 1;
     edge->mail = mail;
     edge->mail_remote = mail_remote;
-    edge->mail_out = edge->rx_addr;
     if (edge->remote) {
+        edge->mail_out = edge->rx_addr;
         /* the sender's shadow of the peer's ring; its credit line is the source of credit puts */
         edge->tx_ring = edge->rx_ring + geometry->size;
+        edge->tx_blocks = edge->tx_ring + geometry->head;
         edge->credit_out = (uint64_t *) edge->tx_ring;
         status = peer->transport->put(peer, &edge->mail_out, mail_remote, sizeof(uint64_t),
                                       &edge->tx);
         if (0 > status) {
-            crdma_slab_free(slab, edge->rx_addr, edge->rx_size);
+            free_ring(slab, edge);
             free(edge);
             return status;
         }
     } else {
+        edge->mail_out = edge->blocks_addr / CRDMA_LINE << 32 | edge->rx_addr / CRDMA_LINE;
         /* Release: the cleared ring is there before its address. Pairs with the acquire load in
          * crdma_edge_try_open of the peer. */
         __atomic_store_n((uint64_t *) (peer->map + mail_remote), edge->mail_out,
@@ -75,9 +117,11 @@ crdma_status_t crdma_edge_try_open(crdma_edge_t *edge)
     if (CRDMA_MAIL_LEFT == address) {
         return CRDMA_ERR_PEER;
     }
-    edge->tx_addr = address;
-    if (!edge->remote) {
-        edge->tx_ring = edge->peer->map + address;
+    if (edge->remote) {
+        edge->tx_addr = address;
+    } else {
+        edge->tx_ring = edge->peer->map + line_of(address, 0);
+        edge->tx_blocks = edge->peer->map + line_of(address, 1);
         edge->credit_out = (uint64_t *) edge->tx_ring;
     }
     edge->open = true;
@@ -107,7 +151,7 @@ bool crdma_edge_quiet(const crdma_edge_t *edge)
 
 void crdma_edge_free(crdma_slab_t *slab, crdma_edge_t *edge)
 {
-    crdma_slab_free(slab, edge->rx_addr, edge->rx_size);
+    free_ring(slab, edge);
     free(edge);
 }
 
@@ -153,6 +197,7 @@ crdma_status_t crdma_edge_consume_slow(crdma_edge_t *edge, uint64_t position, bo
          * could hold an earlier message that has not been read, for their numbers differ. */
         if (crdma_ring_needs_scrub(g, position)) {
             crdma_ring_scrub_cell(g, edge->rx_ring, position);
+            crdma_ring_scrub_block(g, edge->rx_blocks, position);
         }
         edge->rx_consumed = position++;
     } while (0 != edge->rx_ahead[position & mask]);

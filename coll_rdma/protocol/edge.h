@@ -4,7 +4,8 @@
  * I allocate the ring in which I receive and tell the peer its address by one 8-byte store
  * into my entry of its mailbox; the peer does the same. No reply is needed: an edge can send
  * once the peer's entry in my own mailbox is set. Mailbox entries are 0 (nothing yet), an
- * address, or CRDMA_MAIL_LEFT.
+ * address, or CRDMA_MAIL_LEFT. The address of a direct ring is two: the line (64 bytes) of its head in the
+ * low half, that of its blocks in the high half.
  *
  * Who may write what:
  * 1. rx ring (in my slab): only the peer, except that I scrub cells whose credit I have not
@@ -33,6 +34,7 @@ typedef struct crdma_edge {
     crdma_peer_t *peer;
     char *rx_ring;
     char *tx_ring;         /* NULL until the peer's address is known (direct) */
+    char *rx_blocks, *tx_blocks;
     uint64_t *credit_in;   /* in rx_ring */
     uint64_t *credit_out;  /* direct: in tx_ring; remote: a local word that puts read from */
     uint64_t tx_next;      /* position of my next message */
@@ -46,8 +48,9 @@ typedef struct crdma_edge {
     crdma_addr_t mail_remote; /* its mailbox entry for me */
     uint64_t mail_out, leave_out; /* what I store there, first and last; sources of puts */
     uint64_t seen_sig;     /* signature of the message that did not match */
-    crdma_addr_t rx_addr, tx_addr; /* of the rings, in my and in the peer's slab */
-    size_t rx_size;
+    crdma_addr_t rx_addr, blocks_addr; /* in my slab; direct: of head and blocks */
+    size_t rx_size, blocks_size; /* of these; the geometry may go before they do. blocks_size: 0 if remote */
+    crdma_addr_t tx_addr;  /* remote: of the ring in the peer's slab */
     crdma_tx_t tx;         /* remote: puts under way */
     struct crdma_stage *stage; /* direct: where I leave messages from stage_min bytes on */
     size_t stage_min;
@@ -67,6 +70,24 @@ void crdma_edge_leave(crdma_edge_t *edge);
 /* Invariant 4: the ring may be returned. */
 bool crdma_edge_quiet(const crdma_edge_t *edge);
 void crdma_edge_free(crdma_slab_t *slab, crdma_edge_t *edge);
+
+/* What an edge to such a peer takes of the slab. */
+static inline size_t crdma_edge_slab_size(const crdma_ring_geometry_t *g, bool remote)
+{
+    return remote ? crdma_slab_block_size(g->remote_size)
+                  : crdma_slab_block_size(g->head) + crdma_slab_block_size(g->blocks);
+}
+
+/* The blocks of a position. */
+static inline crdma_slot_t *crdma_edge_tx_block(const crdma_edge_t *edge, uint64_t position)
+{
+    return crdma_ring_block(edge->geometry, edge->tx_blocks, position);
+}
+
+static inline crdma_slot_t *crdma_edge_rx_block(const crdma_edge_t *edge, uint64_t position)
+{
+    return crdma_ring_block(edge->geometry, edge->rx_blocks, position);
+}
 
 /* CRDMA_OK once the edge can send. */
 crdma_status_t crdma_edge_try_open(crdma_edge_t *edge);

@@ -68,7 +68,7 @@ static crdma_status_t send_slots(crdma_send_t *send)
         if (!crdma_edge_has_credit(edge, send->position, edge->geometry->block_count)) {
             return CRDMA_AGAIN;
         }
-        slot = crdma_ring_block(edge->geometry, edge->tx_ring, send->position);
+        slot = crdma_edge_tx_block(edge, send->position);
         slot->src = send->len >= edge->stage_min
                         ? crdma_stage_put(edge->stage, edge, send->position, send->token,
                                           send->src + send->off, n)
@@ -164,7 +164,7 @@ crdma_status_t crdma_recv_peek(crdma_recv_t *recv, char *scratch, const char **d
         *len = recv->len;
         return CRDMA_OK;
     }
-    slot = crdma_ring_block(edge->geometry, edge->rx_ring, recv->position);
+    slot = crdma_edge_rx_block(edge, recv->position);
     flag = __atomic_load_n(&slot->flag, __ATOMIC_ACQUIRE);
     if (flag >> 32 != (uint32_t) recv->position) {
         return CRDMA_AGAIN;

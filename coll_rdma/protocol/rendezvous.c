@@ -51,7 +51,7 @@ static void copy_chunks(crdma_slot_t *slot, const crdma_peer_t *peer, char *loca
 static crdma_status_t send_direct(crdma_send_t *send)
 {
     crdma_edge_t *edge = send->edge;
-    crdma_slot_t *slot = crdma_ring_block(edge->geometry, edge->tx_ring, send->position);
+    crdma_slot_t *slot = crdma_edge_tx_block(edge, send->position);
     uint64_t dst;
 
     if (!send->posted) {
@@ -85,9 +85,8 @@ static crdma_status_t send_direct(crdma_send_t *send)
 static crdma_status_t send_remote_read(crdma_send_t *send)
 {
     crdma_edge_t *edge = send->edge;
-    const crdma_ring_geometry_t *g = edge->geometry;
     const crdma_transport_t *t = edge->peer->transport;
-    crdma_slot_t *slot = crdma_ring_block(g, edge->tx_ring, send->position);
+    crdma_slot_t *slot = crdma_edge_tx_block(edge, send->position);
     crdma_addr_t there = edge->tx_addr + (crdma_addr_t) ((char *) slot - edge->tx_ring);
     crdma_exposed_t *descriptor = (crdma_exposed_t *) crdma_slot_payload(slot);
     crdma_status_t status;
@@ -125,7 +124,7 @@ static crdma_status_t send_remote_write(crdma_send_t *send)
     crdma_edge_t *edge = send->edge;
     const crdma_ring_geometry_t *g = edge->geometry;
     const crdma_transport_t *t = edge->peer->transport;
-    crdma_slot_t *slot = crdma_ring_block(g, edge->tx_ring, send->position);
+    crdma_slot_t *slot = crdma_edge_tx_block(edge, send->position);
     crdma_addr_t there = edge->tx_addr + (crdma_addr_t) ((char *) slot - edge->tx_ring);
     uint64_t *grant = (uint64_t *) (edge->rx_ring + crdma_ring_grant(g, send->position));
     crdma_status_t status;
@@ -179,7 +178,7 @@ crdma_status_t crdma_rndv_send(crdma_send_t *send)
 crdma_status_t crdma_rndv_descriptor(crdma_recv_t *recv, crdma_slot_t **out)
 {
     crdma_edge_t *edge = recv->edge;
-    crdma_slot_t *slot = crdma_ring_block(edge->geometry, edge->rx_ring, recv->position);
+    crdma_slot_t *slot = crdma_edge_rx_block(edge, recv->position);
     const uint64_t flag = __atomic_load_n(&slot->flag, __ATOMIC_ACQUIRE); /* 2. */
 
     if (flag >> 32 != (uint32_t) recv->position) {
@@ -207,8 +206,7 @@ static crdma_status_t see(crdma_recv_t *recv, crdma_slot_t **out)
 
 static crdma_status_t recv_direct(crdma_recv_t *recv, char *dst)
 {
-    crdma_slot_t *slot = crdma_ring_block(recv->edge->geometry, recv->edge->rx_ring,
-                                          recv->position);
+    crdma_slot_t *slot = crdma_edge_rx_block(recv->edge, recv->position);
     crdma_status_t status;
 
     if (!recv->seen) {
@@ -331,7 +329,7 @@ crdma_status_t crdma_recv_ready(crdma_recv_t *recv)
 crdma_status_t crdma_recv_read(crdma_recv_t *recv, char *dst, size_t off, size_t len)
 {
     crdma_edge_t *edge = recv->edge;
-    crdma_slot_t *slot = crdma_ring_block(edge->geometry, edge->rx_ring, recv->position);
+    crdma_slot_t *slot = crdma_edge_rx_block(edge, recv->position);
 
     crdma_status_t status = crdma_shm_read(edge->peer, dst, slot->src + off, len);
 
@@ -374,7 +372,7 @@ void crdma_send_withdraw(crdma_send_t *send)
 
     if (CRDMA_PROTOCOL_RNDV == send->protocol && !edge->remote && send->posted
         && !crdma_edge_is_consumed(edge, send->position)) {
-        withdraw(crdma_ring_block(edge->geometry, edge->tx_ring, send->position), edge->peer,
+        withdraw(crdma_edge_tx_block(edge, send->position), edge->peer,
                  send->len);
     }
 }
@@ -385,7 +383,7 @@ void crdma_recv_withdraw(crdma_recv_t *recv)
 
     if (CRDMA_PROTOCOL_RNDV == recv->protocol && !edge->remote && recv->seen
         && recv->position > edge->rx_consumed) {
-        withdraw(crdma_ring_block(edge->geometry, edge->rx_ring, recv->position), edge->peer,
+        withdraw(crdma_edge_rx_block(edge, recv->position), edge->peer,
                  recv->len);
     }
 }

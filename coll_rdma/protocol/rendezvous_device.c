@@ -85,7 +85,7 @@ static crdma_status_t stage(crdma_send_t *send, crdma_slot_t *slot)
 crdma_status_t crdma_rndv_send_device(crdma_send_t *send)
 {
     crdma_edge_t *edge = send->edge;
-    crdma_slot_t *slot = crdma_ring_block(edge->geometry, edge->tx_ring, send->position);
+    crdma_slot_t *slot = crdma_edge_tx_block(edge, send->position);
     uint64_t wanted;
 
     if (!send->posted) {
@@ -142,7 +142,7 @@ crdma_status_t crdma_rndv_look(crdma_recv_t *recv, const crdma_cuda_name_t **nam
 
 static crdma_slot_t *slot_of(const crdma_recv_t *recv)
 {
-    return crdma_ring_block(recv->edge->geometry, recv->edge->rx_ring, recv->position);
+    return crdma_edge_rx_block(recv->edge, recv->position);
 }
 
 void crdma_rndv_refuse(crdma_recv_t *recv)

@@ -23,8 +23,9 @@ void crdma_ring_geometry_init(crdma_ring_geometry_t *g, uint32_t block_count,
     g->cell_size = (uint32_t) round_up(crdma_ll_words(ll_max) * sizeof(uint64_t), CRDMA_LINE);
     g->block_stride = CRDMA_LINE + block_size;
     g->cells = CRDMA_LINE;
-    g->blocks = g->cells + (size_t) g->cell_count * g->cell_size;
-    g->size = g->blocks + (size_t) block_count * g->block_stride;
+    g->head = g->cells + (size_t) g->cell_count * g->cell_size;
+    g->blocks = (size_t) block_count * g->block_stride;
+    g->size = g->head + g->blocks;
     g->grants = 2 * g->size;
     g->remote_size = g->grants + (size_t) block_count * CRDMA_GRANT_STRIDE;
 }
@@ -36,16 +37,42 @@ void crdma_ring_scrub_cell(const crdma_ring_geometry_t *g, char *ring, uint64_t 
     for (uint32_t i = 0; i < g->cell_size / sizeof(*cell); ++i) {
         __atomic_store_n(&cell[i], crdma_ring_never(position), __ATOMIC_RELAXED);
     }
-    __atomic_store_n(&crdma_ring_block(g, ring, position)->flag, crdma_ring_never(position),
+}
+
+void crdma_ring_scrub_block(const crdma_ring_geometry_t *g, char *blocks, uint64_t position)
+{
+    __atomic_store_n(&crdma_ring_block(g, blocks, position)->flag, crdma_ring_never(position),
                      __ATOMIC_RELAXED);
 }
 
-void crdma_ring_clear(const crdma_ring_geometry_t *g, char *ring, bool remote, bool fresh)
+/* How many of `count` must be cleared. */
+static uint32_t to_clear(uint32_t count, uint64_t start, bool fresh)
 {
-    for (uint32_t i = 0; i < (fresh ? 1 : g->window); ++i) {
+    const uint32_t low = (uint32_t) start;
+
+    if (!fresh) {
+        return count;
+    }
+    return 0 == low || low > 0x80000000u ? 1 : 0;
+}
+
+void crdma_ring_clear_head(const crdma_ring_geometry_t *g, char *ring, uint64_t start, bool fresh)
+{
+    for (uint32_t i = 0; i < to_clear(g->cell_count, start, fresh); ++i) {
         crdma_ring_scrub_cell(g, ring, i);
-        if (remote) {
-            *(uint64_t *) (ring + crdma_ring_grant(g, i)) = crdma_ring_never(i);
-        }
+    }
+}
+
+void crdma_ring_clear_blocks(const crdma_ring_geometry_t *g, char *blocks, uint64_t start, bool fresh)
+{
+    for (uint32_t i = 0; i < to_clear(g->block_count, start, fresh); ++i) {
+        crdma_ring_scrub_block(g, blocks, i);
+    }
+}
+
+void crdma_ring_clear_grants(const crdma_ring_geometry_t *g, char *ring, bool fresh)
+{
+    for (uint32_t i = 0; i < (fresh ? 1 : g->block_count); ++i) {
+        *(uint64_t *) (ring + crdma_ring_grant(g, i)) = crdma_ring_never(i);
     }
 }

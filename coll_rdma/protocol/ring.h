@@ -12,18 +12,22 @@
  * 2. A cell could keep a mark for 2^32 positions because LL and slot messages share positions
  *    but not memory. Therefore the receiver overwrites both the LL cell and the slot
  *    header of every position p with p % 2^31 < the larger R after it has consumed them
- *    (crdma_ring_scrub_cell), before the credit for p goes out: everything, once per 2^31 positions.
+ *    (crdma_ring_scrub_cell, _block), before the credit for p goes out: everything, once per 2^31 positions.
  *    Not for p < 2^31: what these leave behind is overwritten at 2^31, long before it could match, and
  *    a short-lived communicator would touch blocks that it never uses.
  * 3. The value it writes, and the value of fresh memory, is an index other than the cell's own;
  *    since R divides 2^32, no position of this cell has it as its low bits, so it never matches.
  *
- * Layout of a ring block (all offsets multiples of 64; every line has one writer, the peer):
+ * Layout of a ring (all offsets multiples of 64; every line has one writer, the peer), in two parts:
  *
+ *   head:
  *   credit  | 8 B: positions of mine (as sender) that the peer has consumed
  *   cells   | cell_count x cell_size: LL messages
+ *   blocks:
  *   blocks  | block_count x (64 B header + block_size): slot messages and rendezvous descriptors
- * and only for remote peers
+ *
+ * For a direct peer the two lie apart, so that the heads of several rings share a page: a communicator
+ * of small messages touches nothing else. For a remote peer the blocks follow the head, and then
  *   shadow  | as credit, cells, blocks: my copy of what I put into the peer's ring, source of puts
  *   grants  | block_count x CRDMA_GRANT_STRIDE: where the peer lets me write (rendezvous write); cleared by me
  *             after use
@@ -49,9 +53,11 @@ typedef struct crdma_ring_geometry {
     uint32_t block_size; /* payload of a block */
     uint32_t cell_size;
     uint32_t block_stride;
-    size_t cells, blocks, grants; /* offsets */
-    size_t size;                  /* for a direct peer; the shadow starts here */
-    size_t remote_size;           /* for a remote peer */
+    size_t cells, grants; /* offsets */
+    size_t head;          /* bytes of the head: where the blocks of a remote peer's ring begin */
+    size_t blocks;        /* bytes of the blocks */
+    size_t size;          /* head + blocks; the shadow starts here */
+    size_t remote_size;   /* with shadow and grants */
 } crdma_ring_geometry_t;
 
 /* Header of a block, 64 bytes. `flag` is written last and alone. */
@@ -72,9 +78,14 @@ _Static_assert(sizeof(crdma_slot_t) == CRDMA_LINE, "a block header is one line")
 void crdma_ring_geometry_init(crdma_ring_geometry_t *geometry, uint32_t block_count,
                               uint32_t ll_max, uint32_t block_size);
 
-/* Fill cells, headers and grants with marks that never match. Fresh memory is zero, which only
- * the positions of index 0 can match: the rest of it is not touched, so it costs no memory. */
-void crdma_ring_clear(const crdma_ring_geometry_t *geometry, char *ring, bool remote, bool fresh);
+/* Fill cells and headers with marks that never match a position from `start` on. Fresh memory is zero, which
+ * only positions that are multiples of 2^32 match: if one comes before the first scrubbing (invariant
+ * 2), cell and block of index 0 are marked. The rest is not touched, so it costs no memory. */
+void crdma_ring_clear_head(const crdma_ring_geometry_t *geometry, char *ring, uint64_t start, bool fresh);
+void crdma_ring_clear_blocks(const crdma_ring_geometry_t *geometry, char *blocks, uint64_t start,
+                             bool fresh);
+/* The same for the grants of a remote peer's ring. */
+void crdma_ring_clear_grants(const crdma_ring_geometry_t *geometry, char *ring, bool fresh);
 
 static inline uint64_t crdma_ring_never(uint64_t position)
 {
@@ -83,6 +94,7 @@ static inline uint64_t crdma_ring_never(uint64_t position)
 
 /* Invariant 2: after consuming p. */
 void crdma_ring_scrub_cell(const crdma_ring_geometry_t *geometry, char *ring, uint64_t position);
+void crdma_ring_scrub_block(const crdma_ring_geometry_t *geometry, char *blocks, uint64_t position);
 
 static inline int crdma_ring_needs_scrub(const crdma_ring_geometry_t *geometry, uint64_t position)
 {
@@ -94,10 +106,10 @@ static inline uint64_t *crdma_ring_cell(const crdma_ring_geometry_t *g, char *ri
     return (uint64_t *) (ring + g->cells + (size_t) (p & (g->cell_count - 1)) * g->cell_size);
 }
 
-static inline crdma_slot_t *crdma_ring_block(const crdma_ring_geometry_t *g, char *ring,
+static inline crdma_slot_t *crdma_ring_block(const crdma_ring_geometry_t *g, char *blocks,
                                              uint64_t p)
 {
-    return (crdma_slot_t *) (ring + g->blocks + (size_t) (p & (g->block_count - 1)) * g->block_stride);
+    return (crdma_slot_t *) (blocks + (size_t) (p & (g->block_count - 1)) * g->block_stride);
 }
 
 /* Offset of a grant in its ring: a line of flag, signature, length, then a crdma_exposed_t. */

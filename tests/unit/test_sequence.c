@@ -54,8 +54,9 @@ START_TEST(geometry)
         end = cell + 8 * crdma_ll_words(g.ll_max);
         ck_assert_ptr_eq(cell, (char *)crdma_ring_cell(&g, ring, p + g.cell_count));
     }
+    ck_assert_uint_eq(g.head, (size_t)(end - ring + 63) / 64 * 64);
     for (uint64_t p = 0; p < g.block_count; ++p) {
-        crdma_slot_t *slot = crdma_ring_block(&g, ring, p);
+        crdma_slot_t *slot = crdma_ring_block(&g, ring + g.head, p);
 
         ck_assert((char *)slot >= end && 0 == ((char *)slot - ring) % 64);
         end = crdma_slot_payload(slot) + g.block_size;
@@ -152,7 +153,7 @@ END_TEST
 
 static bool accepts(const crdma_ring_geometry_t *g, char *ring, uint64_t p, size_t len)
 {
-    const crdma_slot_t *slot = crdma_ring_block(g, ring, p);
+    const crdma_slot_t *slot = crdma_ring_block(g, ring + g->head, p);
     char got[4096];
     uint64_t sig = 0;
 
@@ -160,6 +161,19 @@ static bool accepts(const crdma_ring_geometry_t *g, char *ring, uint64_t p, size
     const uint64_t *cell = crdma_ring_cell(g, ring, p);
     sig = cell[1] << 32 | (uint32_t)cell[0];
     return crdma_ll_decode(cell, p, &sig, got, len) || slot->flag >> 32 == (uint32_t)p;
+}
+
+static void clear(const crdma_ring_geometry_t *g, char *ring, uint64_t start, bool fresh)
+{
+    crdma_ring_clear_head(g, ring, start, fresh);
+    crdma_ring_clear_blocks(g, ring + g->head, start, fresh);
+    crdma_ring_clear_grants(g, ring, fresh);
+}
+
+static void scrub(const crdma_ring_geometry_t *g, char *ring, uint64_t p)
+{
+    crdma_ring_scrub_cell(g, ring, p);
+    crdma_ring_scrub_block(g, ring + g->head, p);
 }
 
 static const uint64_t around[] = {0,
@@ -182,11 +196,11 @@ START_TEST(marks)
                 char data[4096] = "old";
 
                 crdma_ll_encode(crdma_ring_cell(&g, ring, p), p, 0, data, g.ll_max);
-                crdma_ring_block(&g, ring, p)->flag = p << 32 | 3;
+                crdma_ring_block(&g, ring + g.head, p)->flag = p << 32 | 3;
                 *(uint64_t *)(ring + crdma_ring_grant(&g, p)) = p << 32;
             }
         }
-        crdma_ring_clear(&g, ring, true, fresh);
+        clear(&g, ring, 0, fresh);
         for (size_t a = 0; a < sizeof(around) / sizeof(around[0]); ++a) {
             for (uint64_t p = around[a]; p < around[a] + 4096; ++p) {
                 ck_assert_msg(!accepts(&g, ring, p, g.ll_max), "fresh %d position %#llx", fresh,
@@ -199,7 +213,7 @@ START_TEST(marks)
     memset(ring, 0x11, g.size);
     for (size_t a = 0; a < sizeof(around) / sizeof(around[0]); ++a) {
         for (uint64_t p = around[a]; p < around[a] + 2048 + g.window; ++p) {
-            crdma_ring_scrub_cell(&g, ring, p);
+            scrub(&g, ring, p);
             for (int back = -2; back <= 2; ++back) {
                 const uint64_t same = p + (uint64_t)back * g.window;
 
@@ -209,11 +223,52 @@ START_TEST(marks)
         }
     }
     memset(ring, 0x11, g.size);
-    crdma_ring_scrub_cell(&g, ring, 1);
+    scrub(&g, ring, 1);
     ck_assert_uint_eq(0x11, ring[0]);
     ck_assert_uint_eq(0x1111111111111111, *crdma_ring_cell(&g, ring, 0));
-    ck_assert_uint_eq(0x1111111111111111, crdma_ring_block(&g, ring, 0)->flag);
-    ck_assert_uint_eq(0x1111111111111111, crdma_ring_block(&g, ring, 1)->sig);
+    ck_assert_uint_eq(0x1111111111111111, crdma_ring_block(&g, ring + g.head, 0)->flag);
+    ck_assert_uint_eq(0x1111111111111111, crdma_ring_block(&g, ring + g.head, 1)->sig);
+    free(ring);
+}
+END_TEST
+
+/* Fresh memory is not touched unless positions that zero would match come before the first scrubbing. */
+START_TEST(untouched)
+{
+    static const struct {
+        uint64_t start;
+        bool touched;
+    } cases[] = {{1, false},       {P31, false},      {P31 + 1, true},
+                 {P32 - 10, true}, {P32, true},       {P32 + 1, false},
+                 {3 * P32, true},  {7 * P32 + 5, false}};
+    crdma_ring_geometry_t g = make(_i);
+    char *ring = aligned_alloc(64, g.remote_size);
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); ++i) {
+        size_t touched = 0;
+
+        memset(ring, 0, g.remote_size);
+        crdma_ring_clear_head(&g, ring, cases[i].start, true);
+        crdma_ring_clear_blocks(&g, ring + g.head, cases[i].start, true);
+        for (size_t k = 0; k < g.remote_size; ++k) {
+            touched += 0 != ring[k];
+        }
+        ck_assert_int_eq(cases[i].touched, 0 != touched);
+        /* either way, positions from there on are consumed before they match again */
+        for (uint64_t p = cases[i].start; p < cases[i].start + 64; ++p) {
+            ck_assert(!accepts(&g, ring, p, g.ll_max));
+        }
+        for (uint64_t p = (cases[i].start + P31 - 1) / P31 * P31, n = 0; n < 4 * g.window;
+             ++n, ++p) {
+            ck_assert_msg(!accepts(&g, ring, p, g.ll_max), "start %#llx position %#llx",
+                          (unsigned long long)cases[i].start, (unsigned long long)p);
+            if (crdma_ring_needs_scrub(&g, p)) {
+                crdma_ring_scrub_cell(&g, ring, p);
+                crdma_ring_scrub_block(&g, ring + g.head, p);
+            }
+        }
+        ck_assert(!accepts(&g, ring, (cases[i].start / P32 + 1) * P32, g.ll_max));
+    }
     free(ring);
 }
 END_TEST
@@ -540,6 +595,7 @@ static Suite *sequence_suite(void)
     tcase_add_test(tcase, ll_lengths);
     tcase_add_test(tcase, ll_signatures);
     tcase_add_loop_test(tcase, marks, 0, NSHAPES);
+    tcase_add_loop_test(tcase, untouched, 0, NSHAPES);
     tcase_add_loop_test(tcase, scrub_times, 0, NSHAPES);
     tcase_add_test(tcase, stale);
     tcase_add_test(tcase, crossings);

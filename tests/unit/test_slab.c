@@ -2,6 +2,7 @@
  * The preregistered memory, and mapping that of another process.
  *
  *   blocks    alignment, recycling by size, fresh or not, limit, accounting
+ *   small     blocks that share a page
  *   promises  reserve and unreserve
  *   growth    memory is promised and handed out only as far as it could be made reachable
  *   threads   several threads allocate and free: blocks never overlap, nothing is lost
@@ -32,7 +33,7 @@ START_TEST(blocks)
 
     ck_assert_int_eq(CRDMA_OK, crdma_slab_create(MIB, &slab));
     ck_assert_uint_eq(MIB, slab->size);
-    ck_assert_int_eq(CRDMA_OK, crdma_slab_alloc(slab, 100, &a, &fresh));
+    ck_assert_int_eq(CRDMA_OK, crdma_slab_alloc(slab, 4000, &a, &fresh));
     ck_assert(0 != a && 0 == a % 4096 && fresh);
     ck_assert_int_eq(0, *(char *)crdma_slab_at(slab, a));
     ck_assert_int_eq(CRDMA_OK, crdma_slab_alloc(slab, 5000, &b, NULL));
@@ -40,7 +41,7 @@ START_TEST(blocks)
     ck_assert_uint_eq(4096 + 8192, slab->in_use);
 
     memset(crdma_slab_at(slab, a), 1, 4096);
-    crdma_slab_free(slab, a, 100);
+    crdma_slab_free(slab, a, 4000);
     ck_assert_uint_eq(8192, slab->in_use);
     ck_assert_int_eq(CRDMA_OK, crdma_slab_alloc(slab, 8192, &c, &fresh)); /* another size */
     ck_assert(c != a && fresh);
@@ -85,6 +86,56 @@ START_TEST(limit)
 }
 END_TEST
 
+/* Small blocks of one size fill pages of their own, do not overlap and are recycled. */
+START_TEST(small)
+{
+    static const size_t sizes[] = {1, 128, 129, 576, 1152, 1280, 1104, 2048};
+    enum { NSIZES = sizeof(sizes) / sizeof(sizes[0]), EACH = 50 };
+    crdma_addr_t addr[NSIZES][EACH];
+    crdma_slab_t *slab;
+    size_t together = 0, pages = 1;
+
+    ck_assert_int_eq(CRDMA_OK, crdma_slab_create(MIB, &slab));
+    for (int round = 0; round < 3; ++round) {
+        for (int i = 0; i < EACH; ++i) {
+            for (int s = 0; s < NSIZES; ++s) {
+                bool fresh;
+
+                ck_assert_int_eq(CRDMA_OK,
+                                 crdma_slab_alloc(slab, sizes[s], &addr[s][i], &fresh));
+                ck_assert(fresh == (0 == round));
+                ck_assert(4096 <= addr[s][i] && 0 == addr[s][i] % 128);
+                ck_assert_uint_eq(addr[s][i] / 4096, (addr[s][i] + sizes[s] - 1) / 4096);
+                memset(crdma_slab_at(slab, addr[s][i]), s * EACH + i, sizes[s]);
+            }
+        }
+        for (int s = 0; s < NSIZES; ++s) {
+            for (int i = 0; i < EACH; ++i) {
+                const unsigned char *p = crdma_slab_at(slab, addr[s][i]);
+
+                for (size_t k = 0; k < sizes[s]; ++k) {
+                    ck_assert_int_eq((unsigned char)(s * EACH + i), p[k]);
+                }
+                together += crdma_slab_block_size(sizes[s]);
+            }
+        }
+        ck_assert_uint_eq(together, slab->in_use);
+        together = 0;
+        for (int s = 0; s < NSIZES; ++s) {
+            for (int i = 0; i < EACH; ++i) { /* into a bin shared with sizes that are equal enough */
+                crdma_slab_free(slab, addr[NSIZES - 1 - s][i], sizes[NSIZES - 1 - s]);
+            }
+        }
+        ck_assert_uint_eq(0, slab->in_use);
+    }
+    for (int s = 0; s < NSIZES; ++s) { /* what must be promised for so many is enough */
+        pages += crdma_slab_promise_size(EACH * crdma_slab_block_size(sizes[s])) / 4096;
+    }
+    ck_assert_uint_le(slab->top, pages * 4096);
+    crdma_slab_destroy(slab);
+}
+END_TEST
+
 START_TEST(promises)
 {
     crdma_slab_t *slab;
@@ -101,7 +152,10 @@ START_TEST(promises)
     ck_assert_int_eq(CRDMA_OK, crdma_slab_reserve(slab, MIB / 2));
     crdma_slab_destroy(slab);
     ck_assert_uint_eq(0, crdma_slab_block_size(0));
-    ck_assert_uint_eq(4096, crdma_slab_block_size(1));
+    ck_assert_uint_eq(128, crdma_slab_block_size(1));
+    ck_assert_uint_eq(1366, crdma_slab_block_size(1152)); /* a third */
+    ck_assert_uint_eq(2048, crdma_slab_block_size(2048));
+    ck_assert_uint_eq(4096, crdma_slab_block_size(2049));
     ck_assert_uint_eq(8192, crdma_slab_block_size(4097));
 }
 END_TEST
@@ -356,6 +410,7 @@ static Suite *slab_suite(void)
 
     tcase_add_test(tcase, blocks);
     tcase_add_test(tcase, limit);
+    tcase_add_test(tcase, small);
     tcase_add_test(tcase, promises);
     tcase_add_test(tcase, growth);
     tcase_add_test(tcase, threads);
