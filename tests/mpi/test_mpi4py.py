@@ -3,28 +3,11 @@
 Catches what a C test does not meet: buffers that Python allocates and moves, objects whose pickled size
 the receivers learn only from an earlier broadcast, and many communicators freed by the
 garbage collector.
-Failures are one line on stderr, then MPI_Abort, as in the C programs.
 """
 import sys
 
-try:
-    import numpy as np
-    from mpi4py import MPI
-except ImportError as error:
-    print(f"test_mpi4py: SKIP {error}")
-    sys.exit(77)
-
-world = MPI.COMM_WORLD
-rank, size = world.Get_rank(), world.Get_size()
-checks = 0
-
-
-def check(condition, what):
-    global checks
-    if not condition:
-        print(f"test_mpi4py: FAIL rank {rank}/{size}: {what}", file=sys.stderr, flush=True)
-        world.Abort(1)
-    checks += 1
+sys.dont_write_bytecode = True
+from python_common import MPI, check, np, passed, rank, size, world  # noqa: E402
 
 
 def same(expected, got, what):
@@ -106,5 +89,4 @@ check((expected == matrix).all(), "Bcast of a matrix column")
 column.Free()
 
 world.Barrier()
-if 0 == rank:
-    print(f"test_mpi4py: passed, {size} ranks, {checks} checks on rank 0", flush=True)
+passed()
