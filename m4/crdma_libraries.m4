@@ -34,6 +34,12 @@ AC_DEFUN([CRDMA_VERBS],
         [queue pairs of our own between hosts; needs UCX too])
     AM_CONDITIONAL([HAVE_VERBS_TRANSPORT],
         [test $crdma_have_verbs = yes && test $crdma_have_ucx = yes])
+    AS_IF([test $crdma_have_verbs = yes],
+        [crdma_saved_libs=$LIBS
+         LIBS="$VERBS_LIBS $LIBS"
+         AC_CHECK_FUNC([ibv_reg_dmabuf_mr], [AC_DEFINE([HAVE_IBV_REG_DMABUF_MR], [1],
+             [libibverbs registers a dma-buf (1.12 and later)])])
+         LIBS=$crdma_saved_libs])
     AS_IF([test $crdma_have_verbs = yes && test $crdma_have_ucx != yes],
         [crdma_verbs="$crdma_verbs, not used without UCX"])])
 

@@ -11,7 +11,8 @@
  * Whether a call is done so is this rank's own decision. It is not if
  *   - buffers are not in GPU memory, or of different contexts; the datatype has gaps; there is no
  *     kernel for the operation and type; the call is small;
- *   - ranks are on several hosts, or the kernel does not let them read each other's memory;
+ *   - the kernel does not let ranks of a host read each other's memory, or the network adapter cannot
+ *     reach GPU memory for ranks on other hosts;
  *   - messages would be too small for a rendezvous, or operands too many for one kernel;
  *   - memory cannot be shared, or a peer could not open some earlier: gpu.c then goes through the
  *     host.
@@ -20,6 +21,7 @@
 #include "coll_rdma/component/coll_rdma_types.h"
 #include "coll_rdma/component/gpu.h"
 #include "coll_rdma/device/cuda_work.h"
+#include "coll_rdma/engine/device.h"
 
 typedef struct direct {
     crdma_flow_t flow; /* first: the engine hands it back */
@@ -62,7 +64,7 @@ static bool is_possible(const coll_rdma_module_t *module, const coll_rdma_direct
     const crdma_group_t *g = module->group;
 
     return CRDMA_GPU_STAGED != crdma_params.gpu && COLL_RDMA_READY == module->state &&
-           !module->gpu_refused && g->all_direct && bytes >= crdma_params.gpu_min && 0 < bytes &&
+           !module->gpu_refused && crdma_device_possible(g) && bytes >= crdma_params.gpu_min && 0 < bytes &&
            ompi_datatype_is_contiguous_memory_layout(w->dtype, w->count) &&
            (NULL == w->from) == (NULL == w->from_device) /* MPI_BOTTOM is NULL */
            && (NULL == w->to) == (NULL == w->to_device);
@@ -156,7 +158,9 @@ int coll_rdma_gpu_direct(coll_rdma_module_t *module, const coll_rdma_direct_t *w
     if (share(&d, &args)) {
         ret = run(module, &d, &args);
     }
-    if (NULL != d.block) {
+    if (NULL != d.block && d.call.exposed) {
+        crdma_cuda_block_abandon(d.block);
+    } else if (NULL != d.block) {
         crdma_cuda_block_put(d.block);
     }
     return ret;

@@ -153,8 +153,8 @@ static const enum_param_t enum_params[] = {
      "Who copies a large message: the receiver (read), the sender (write), nobody: it goes through "
      "blocks (off); auto: both sides within a host, the sender between hosts"},
     {"gpu", &P.gpu, gpu_ways,
-     "Buffers in GPU memory: copied to the host and back (staged); large calls within a host reduced and "
-     "copied by the GPUs, from copies in GPU memory that the other ranks open (auto) or from the "
+     "Buffers in GPU memory: copied to the host and back (staged); large calls, where ranks share a host or "
+     "network adapters reach GPU memory, reduced and copied by the GPUs, from copies in GPU memory that the other ranks open (auto) or from the "
      "application's own memory (direct)"},
     {"two_level", &P.two_level, levels,
      "Node first, then across nodes: on, off, or auto (if several ranks share nodes)"},

@@ -111,7 +111,7 @@ int coll_rdma_run(coll_rdma_module_t *module, crdma_coll_t coll, int root, bool 
     }
     status = crdma_op_run(g, args);
     if (NULL != args->device) {
-        crdma_device_end(g);
+        crdma_device_end(g, args);
     }
     return to_ompi(status);
 }

@@ -75,10 +75,12 @@ typedef struct crdma_cuda_queue {
 void crdma_cuda_queue_begin(crdma_cuda_queue_t *queue, const void *on_device);
 /* Between any two kinds of memory. */
 void crdma_cuda_queue_copy(crdma_cuda_queue_t *queue, void *dst, const void *src, size_t bytes);
-/* As crdma_reduce_fn_t (reduce.h), of memory that the device reaches. dst may be one of the first
- * 16 sources. */
+/* As crdma_reduce_fn_t (reduce.h), of memory that the device reaches; any number of sources. partial: memory
+ * for `count` more elements, if crdma_cuda_needs_partial says so, else NULL. */
 void crdma_cuda_queue_reduce(crdma_cuda_queue_t *queue, crdma_op_id_t op, crdma_type_id_t type,
-                             void *dst, const void *const *src, int nsrc, size_t count);
+                             void *dst, const void *const *src, int nsrc, size_t count,
+                             void *partial);
+bool crdma_cuda_needs_partial(const void *dst, const void *const *src, int nsrc);
 crdma_status_t crdma_cuda_queue_end(crdma_cuda_queue_t *queue);
 
 /* Has this build a kernel for (op, type)? */
@@ -118,6 +120,8 @@ typedef struct crdma_cuda_block {
 
 crdma_cuda_block_t *crdma_cuda_block_get(size_t bytes, const void *on_device);
 void crdma_cuda_block_put(crdma_cuda_block_t *block);
+/* Put, never to be used again: somebody may still read or write it. */
+void crdma_cuda_block_abandon(crdma_cuda_block_t *block);
 
 /*
  * Host memory of at least `bytes`, pinned if the driver agrees, for copies from and to the

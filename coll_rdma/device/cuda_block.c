@@ -130,6 +130,11 @@ void crdma_cuda_block_put(crdma_cuda_block_t *block)
     }
 }
 
+void crdma_cuda_block_abandon(crdma_cuda_block_t *block)
+{
+    free(block); /* its context takes the memory along */
+}
+
 void crdma_cuda_close_blocks(const crdma_cu_api_t *cu)
 {
     while (NULL != blocks) {

@@ -64,6 +64,19 @@ enum {
     CRDMA_CU_IPC_LAZY_PEER_ACCESS = 1 /* the only flag of cuIpcOpenMemHandle, and it must be given */
 };
 
+/* Network adapters that read and write GPU memory: attributes of devices, and what they may be. */
+enum {
+    CRDMA_CU_RDMA_SUPPORTED = 116,
+    CRDMA_CU_RDMA_FLUSH_OPTIONS = 117,
+    CRDMA_CU_RDMA_ORDERING = 118,
+    CRDMA_CU_DMA_BUF_SUPPORTED = 124,
+    CRDMA_CU_FLUSH_BY_HOST = 1,       /* a bit of the options: cuFlushGPUDirectRDMAWrites works */
+    CRDMA_CU_ORDERED_FOR_ALL = 200,   /* what adapters write is seen by later work of any device */
+    CRDMA_CU_FLUSH_OF_CONTEXT = 0,    /* whose memory: the current context's device */
+    CRDMA_CU_FLUSH_FOR_ALL = 200,     /* who sees it then: work of any device */
+    CRDMA_CU_HANDLE_DMA_BUF = 1
+};
+
 /* Names an allocation to other processes of the host. */
 typedef struct crdma_cu_ipc_handle {
     char bytes[64];
@@ -108,7 +121,10 @@ typedef struct crdma_cu_ipc_handle {
     X(ipc_open_handle, cuIpcOpenMemHandle_v2,                                                      \
       (crdma_cu_ptr_t *, crdma_cu_ipc_handle_t, unsigned))                                         \
     X(ipc_close_handle, cuIpcCloseMemHandle, (crdma_cu_ptr_t))                                     \
-    Y(ctx_get_id, cuCtxGetId, (crdma_cu_context_t, unsigned long long *))
+    Y(ctx_get_id, cuCtxGetId, (crdma_cu_context_t, unsigned long long *))                          \
+    Y(mem_get_handle, cuMemGetHandleForAddressRange,                                               \
+      (void *, crdma_cu_ptr_t, size_t, int, unsigned long long))                                   \
+    Y(flush_rdma_writes, cuFlushGPUDirectRDMAWrites, (int, int))
 
 #define CRDMA_CU_POINTER(name, symbol, arguments) crdma_cu_result_t(*name) arguments;
 typedef struct crdma_cu_api {

@@ -23,6 +23,18 @@ crdma_cu_context_t crdma_cuda_context_of(const crdma_cu_api_t *cu, const void *p
                                          crdma_cu_device_t *device);
 void crdma_cuda_release_contexts(const crdma_cu_api_t *cu);
 
+/* The allocation of device memory that [p, p + bytes) is in: its number, which the driver never uses
+ * again. False: it is in none that can be told apart (pools, virtual memory management, managed). */
+typedef struct crdma_cuda_allocation {
+    unsigned long long number;
+    crdma_cu_context_t context;
+    crdma_cu_ptr_t base;
+    size_t bytes;
+} crdma_cuda_allocation_t;
+
+bool crdma_cuda_find_allocation(const crdma_cu_api_t *cu, const void *p, size_t bytes,
+                                crdma_cuda_allocation_t *allocation);
+
 /* Make a context the thread's; *pushed: crdma_cuda_leave must take it away again. */
 crdma_cu_result_t crdma_cuda_enter(const crdma_cu_api_t *cu, crdma_cu_context_t context,
                                    bool *pushed);

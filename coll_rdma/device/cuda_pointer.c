@@ -94,6 +94,23 @@ crdma_cu_context_t crdma_cuda_context_of(const crdma_cu_api_t *cu, const void *p
     return primary_of(cu, ordinal);
 }
 
+bool crdma_cuda_find_allocation(const crdma_cu_api_t *cu, const void *p, size_t bytes,
+                                crdma_cuda_allocation_t *a)
+{
+    static const int wanted[] = {CRDMA_CU_POINTER_MEMORY_TYPE, CRDMA_CU_POINTER_IS_MANAGED,
+                                 CRDMA_CU_POINTER_CONTEXT,     CRDMA_CU_POINTER_BUFFER_ID,
+                                 CRDMA_CU_POINTER_RANGE_START, CRDMA_CU_POINTER_RANGE_SIZE};
+    const crdma_cu_ptr_t at = (crdma_cu_ptr_t) (uintptr_t) p;
+    unsigned type = 0, managed = 0;
+    void *values[] = {&type, &managed, &a->context, &a->number, &a->base, &a->bytes};
+
+    *a = (crdma_cuda_allocation_t) {0};
+    return CRDMA_CU_SUCCESS == cu->pointer_get_attributes(6, wanted, values, at)
+           && CRDMA_CU_MEMORY_DEVICE == type && 0 == managed && NULL != a->context
+           && 0 != a->number && at >= a->base && a->bytes >= at - a->base
+           && a->bytes - (at - a->base) >= bytes;
+}
+
 bool crdma_cuda_same_context(const void *p, const void *q)
 {
     const crdma_cu_api_t *cu = crdma_cuda_api();

@@ -3,8 +3,9 @@
  *
  * The module with all kernels is loaded once per context, a kernel looked up when it is first needed.
  * More than CRDMA_KERNEL_FANIN sources are folded in several launches, which the stream keeps in
- * order; the result so far is the first source of the next one. dst must then not be a source
- * of a later launch: that case is refused.
+ * order; the result so far is the first source of the next one. A kernel combines its sources from the first to
+ * the last, so the order of operations, and with it every bit, is that of one pass over all of them, which
+ * is the host's. Where dst is a source of a later launch, the result so far is kept in `partial`.
  */
 #define CRDMA_NO_LONG_DOUBLE /* what GPUs do not have */
 
@@ -122,9 +123,9 @@ static crdma_cu_result_t launch(const crdma_cu_api_t *cu, crdma_cu_function_t fu
                              1, CRDMA_KERNEL_THREADS, 1, 1, 0, stream, parameters, NULL);
 }
 
-static bool is_among(const void *dst, const void *const *src, int n)
+bool crdma_cuda_needs_partial(const void *dst, const void *const *src, int nsrc)
 {
-    for (int i = 0; i < n; ++i) {
+    for (int i = CRDMA_KERNEL_FANIN; i < nsrc; ++i) {
         if (src[i] == dst) {
             return true;
         }
@@ -133,9 +134,11 @@ static bool is_among(const void *dst, const void *const *src, int n)
 }
 
 void crdma_cuda_queue_reduce(crdma_cuda_queue_t *queue, crdma_op_id_t op, crdma_type_id_t type,
-                             void *dst, const void *const *src, int nsrc, size_t count)
+                             void *dst, const void *const *src, int nsrc, size_t count,
+                             void *partial)
 {
     const crdma_cu_api_t *cu = crdma_cuda_api();
+    void *so_far = crdma_cuda_needs_partial(dst, src, nsrc) ? partial : dst;
     crdma_cu_function_t function = NULL;
     crdma_cu_result_t result = CRDMA_CU_INVALID_VALUE;
     unsigned most_blocks = 1;
@@ -144,20 +147,19 @@ void crdma_cuda_queue_reduce(crdma_cuda_queue_t *queue, crdma_op_id_t op, crdma_
     if (CRDMA_OK != queue->status || 0 == count) {
         return;
     }
-    if (crdma_cuda_can_reduce(op, type) && 1 <= nsrc
-        && !is_among(dst, src + (nsrc < CRDMA_KERNEL_FANIN ? nsrc : CRDMA_KERNEL_FANIN),
-                     nsrc < CRDMA_KERNEL_FANIN ? 0 : nsrc - CRDMA_KERNEL_FANIN)) {
+    if (crdma_cuda_can_reduce(op, type) && 1 <= nsrc && NULL != so_far) {
         result = find(cu, queue->context, op, type, &function, &most_blocks);
     }
     while (CRDMA_CU_SUCCESS == result && next < nsrc) {
-        crdma_kernel_args_t args = {.dst = dst, .count = count};
+        crdma_kernel_args_t args = {.count = count};
 
         if (0 < next) {
-            args.src[args.nsrc++] = dst;
+            args.src[args.nsrc++] = so_far;
         }
         while (args.nsrc < CRDMA_KERNEL_FANIN && next < nsrc) {
             args.src[args.nsrc++] = src[next++];
         }
+        args.dst = next < nsrc ? so_far : dst;
         result = launch(cu, function, most_blocks, queue->stream, &args, crdma_type_size(type));
     }
     if (CRDMA_CU_SUCCESS != result) {

@@ -74,33 +74,22 @@ static const share_t *find_share(const crdma_cu_api_t *cu, unsigned long long al
 
 crdma_status_t crdma_cuda_share(const void *p, size_t bytes, crdma_cuda_name_t *name)
 {
-    static const int wanted[] = {CRDMA_CU_POINTER_MEMORY_TYPE, CRDMA_CU_POINTER_IS_MANAGED,
-                                 CRDMA_CU_POINTER_CONTEXT,     CRDMA_CU_POINTER_BUFFER_ID,
-                                 CRDMA_CU_POINTER_RANGE_START, CRDMA_CU_POINTER_RANGE_SIZE};
     const crdma_cu_api_t *cu = crdma_cuda_api();
-    const crdma_cu_ptr_t at = (crdma_cu_ptr_t)(uintptr_t)p;
-    unsigned type = 0, managed = 0;
-    crdma_cu_context_t context = NULL;
-    unsigned long long allocation = 0;
-    crdma_cu_ptr_t base = 0;
-    size_t size = 0;
-    void *values[] = {&type, &managed, &context, &allocation, &base, &size};
+    crdma_cuda_allocation_t a;
     crdma_status_t status = CRDMA_ERR_UNSUPPORTED;
     const share_t *share;
 
-    if (NULL == cu || CRDMA_CU_SUCCESS != cu->pointer_get_attributes(6, wanted, values, at) ||
-        CRDMA_CU_MEMORY_DEVICE != type || 0 != managed || NULL == context || 0 == allocation ||
-        at < base || size < at - base || size - (at - base) < bytes) {
+    if (NULL == cu || !crdma_cuda_find_allocation(cu, p, bytes, &a)) {
         return CRDMA_ERR_UNSUPPORTED;
     }
     pthread_mutex_lock(&lock);
-    share = find_share(cu, allocation, context, base, size);
+    share = find_share(cu, a.number, a.context, a.base, a.bytes);
     if (share->possible) {
         memcpy(name->handle, share->handle.bytes, sizeof(name->handle));
-        name->allocation = allocation;
-        name->base = base;
-        name->bytes = size;
-        name->offset = at - base;
+        name->allocation = a.number;
+        name->base = a.base;
+        name->bytes = a.bytes;
+        name->offset = (uintptr_t)p - a.base;
         status = CRDMA_OK;
     }
     pthread_mutex_unlock(&lock);

@@ -57,7 +57,8 @@ uint64_t crdma_cuda_work_copy(crdma_cuda_pipe_t *pipe, void *dst, const void *sr
 }
 
 uint64_t crdma_cuda_work_reduce(crdma_cuda_pipe_t *pipe, crdma_op_id_t op, crdma_type_id_t type,
-                                void *dst, const void *const *src, int nsrc, size_t count)
+                                void *dst, const void *const *src, int nsrc, size_t count,
+                                void *partial)
 {
     const crdma_cu_api_t *cu = crdma_cuda_api();
     uint64_t number;
@@ -66,7 +67,7 @@ uint64_t crdma_cuda_work_reduce(crdma_cuda_pipe_t *pipe, crdma_op_id_t op, crdma
     if (enter(pipe, &pushed)) {
         crdma_cuda_queue_t queue = {.context = pipe->context, .stream = pipe->in};
 
-        crdma_cuda_queue_reduce(&queue, op, type, dst, src, nsrc, count);
+        crdma_cuda_queue_reduce(&queue, op, type, dst, src, nsrc, count, partial);
         if (CRDMA_OK != queue.status) { /* and logged */
             pipe->result = CRDMA_CU_LAUNCH_FAILED;
         }

@@ -19,7 +19,8 @@ uint64_t crdma_cuda_work_mark(crdma_cuda_pipe_t *pipe);
  * crdma_cuda_queue_reduce. */
 uint64_t crdma_cuda_work_copy(crdma_cuda_pipe_t *pipe, void *dst, const void *src, size_t bytes);
 uint64_t crdma_cuda_work_reduce(crdma_cuda_pipe_t *pipe, crdma_op_id_t op, crdma_type_id_t type,
-                                void *dst, const void *const *src, int nsrc, size_t count);
+                                void *dst, const void *const *src, int nsrc, size_t count,
+                                void *partial);
 /* The last ticket: when that is done, all are. */
 uint64_t crdma_cuda_work_last(const crdma_cuda_pipe_t *pipe);
 /* CRDMA_OK: done; CRDMA_AGAIN: not yet; an error: never. */
@@ -47,6 +48,7 @@ typedef struct crdma_cuda_call {
     crdma_cuda_area_t areas[CRDMA_CUDA_AREAS];
     int nareas;
     bool refused; /* this process or a peer could not open the other's memory */
+    bool exposed; /* after an error: adapters may still read or write its memory */
 } crdma_cuda_call_t;
 
 /* Let peers read [start, start + bytes) during the call. CRDMA_ERR_UNSUPPORTED if that cannot be.

@@ -6,6 +6,12 @@
  *     RECV     copies from the peer's GPU memory into our own
  *     REDUCE   one kernel that reads all operands where they are, in the peers' memory and in ours
  *
+ * With peers on other hosts the network adapter reads and writes GPU memory (GPUDirect RDMA):
+ *
+ *     SEND     is put from the block's memory, or read there
+ *     RECV     is written into our own memory
+ *     REDUCE   operands are written to a place of ours first
+ *
  * With reduce-scatter + allgather of degree N - 1, which large reductions on a host take, every
  * rank thus starts one kernel with N sources for its part, and copies the other parts from those
  * who made them.
@@ -19,6 +25,8 @@
  *    waited for before the kernel that reads them is started.
  * 3. A kernel that overwrites what peers still have to read waits for them, and first takes their
  *    data out of their memory: they may be waiting for us in the same way (op.c, invariant 2).
+ * 4. Between the news that an adapter has written to our GPU and the first work that reads it there is
+ *    a flush (device/cuda_rdma.h): `unflushed`.
  *
  * Small messages, which only the last segment of a call has (crdma_device_fits), and
  * operands and messages of peers that are in host memory, or in GPU memory that cannot be opened,
@@ -31,8 +39,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coll_rdma/device/cuda_rdma.h"
 #include "coll_rdma/engine/op_internal.h"
-#include "coll_rdma/kernels/reduce_args.h"
 #include "coll_rdma/protocol/rendezvous.h"
 
 /* A message on its way into our GPU. */
@@ -73,17 +81,70 @@ static crdma_status_t reserve_tmp(crdma_op_t *op, crdma_cuda_call_t *call, size_
     return crdma_cuda_call_share(call, op->tmp_block->data, bytes);
 }
 
+bool crdma_device_possible(const crdma_group_t *g)
+{
+    return g->all_direct || (NULL != g->far->device_possible && g->far->device_possible());
+}
+
+/* Bytes from which messages of the call with all of this rank's peers are a rendezvous; SIZE_MAX: never. */
+static size_t rendezvous_from(const crdma_group_t *g, const crdma_plan_t *plan)
+{
+    size_t least = 0;
+
+    for (int i = 0; i < plan->sched->npeers; ++i) {
+        if (NULL != plan->edges[i]) {
+            const size_t min = crdma_group_rndv(g, plan->edges[i], plan->key.coll)->min;
+
+            least = min > least ? min : least;
+        }
+    }
+    return least;
+}
+
+/* Can the adapter reach the memory of the call, for all peers on other hosts? Partial results and operands
+ * that it cannot reach come and go through the host, but if the buffers themselves must, the host should do
+ * it all. */
+static bool is_reached(const crdma_plan_t *plan, const crdma_cuda_call_t *call)
+{
+    bool asked = false;
+
+    for (int i = 0; i < plan->sched->npeers; ++i) {
+        const crdma_edge_t *edge = plan->edges[i];
+
+        if (NULL == edge || !edge->remote) {
+            continue;
+        }
+        if (!asked && !crdma_cuda_rdma_possible(call->on_device)) {
+            return false;
+        }
+        asked = true;
+        for (int a = 0; a < call->nareas; ++a) {
+            const crdma_transport_t *t = edge->peer->transport;
+            const crdma_cuda_area_t *area = &call->areas[a];
+            void *memory;
+
+            if (NULL == t->device_enter ||
+                CRDMA_OK != t->device_enter(edge->peer, area->start, area->bytes, &memory)) {
+                return false;
+            }
+            t->device_leave(memory);
+        }
+    }
+    return true;
+}
+
 crdma_status_t crdma_device_fits(crdma_group_t *g, const crdma_op_args_t *args)
 {
     crdma_op_t *op = g->op;
     const crdma_sched_t *sched = args->plan->sched;
-    const size_t least = g->rndv_direct[args->plan->key.coll].min;
+    const size_t least = rendezvous_from(g, args->plan);
     const crdma_cut_t cut = crdma_op_cut(args);
     crdma_status_t status = CRDMA_OK;
 
-    if (!g->all_direct || SIZE_MAX == least || g->direct.block_size < sizeof(crdma_cuda_name_t) ||
-        sched->max_fanin > CRDMA_KERNEL_FANIN ||
-        has_small_message(args, cut.seg_count, cut.grain, least)) {
+    if (!crdma_device_possible(g) || SIZE_MAX == least ||
+        g->direct.block_size < sizeof(crdma_cuda_name_t) ||
+        has_small_message(args, cut.seg_count, cut.grain, least) ||
+        !is_reached(args->plan, args->device)) {
         return CRDMA_ERR_UNSUPPORTED;
     }
     if (op->nlandings < args->plan->widest) {
@@ -102,29 +163,34 @@ crdma_status_t crdma_device_fits(crdma_group_t *g, const crdma_op_args_t *args)
                              cut.seg_count * args->elsize * (size_t)crdma_op_tmp_depth(args, &cut));
     }
     if (CRDMA_OK != status) {
-        crdma_device_end(g);
+        crdma_device_end(g, args);
     }
     return status;
 }
 
-static void put_block(crdma_cuda_block_t **block)
+static void put_block(crdma_cuda_block_t **block, bool exposed)
 {
     if (NULL != *block) {
-        crdma_cuda_block_put(*block);
+        if (exposed) {
+            crdma_cuda_block_abandon(*block);
+        } else {
+            crdma_cuda_block_put(*block);
+        }
         *block = NULL;
     }
 }
 
-void crdma_device_end(crdma_group_t *g)
+void crdma_device_end(crdma_group_t *g, const crdma_op_args_t *args)
 {
-    put_block(&g->op->tmp_block);
-    put_block(&g->op->operands); /* after an error */
+    put_block(&g->op->tmp_block, args->device->exposed);
+    put_block(&g->op->operands, args->device->exposed); /* after an error */
 }
 
 void crdma_device_begin_step(crdma_op_t *op, int npeers)
 {
     memset(op->landings, 0, (size_t)npeers * sizeof(*op->landings));
     op->ticket = 0;
+    op->unflushed = false;
 }
 
 /* Acknowledge message i, whose data is not read any more where it came from. */
@@ -155,14 +221,52 @@ static crdma_status_t settle(crdma_op_t *op, int i)
     return status;
 }
 
-/* Where operand i of the REDUCE goes if it is moved, which is rare; NULL: no memory. */
+/* Where operand i of the REDUCE goes if it is moved, which is rare within a host; NULL: no memory. The place
+ * behind the last one is for a partial result. */
 static char *place(crdma_op_t *op, int i)
 {
     if (NULL == op->operands) {
-        op->operands = crdma_cuda_block_get((size_t)op->noperands * op->operand_bytes,
+        op->operands = crdma_cuda_block_get((size_t)(op->noperands + 1) * op->operand_bytes,
                                             op->args.device->on_device);
     }
+    /* Adapters write to it, so it is not freed while it is registered. */
+    if (NULL != op->operands && !op->group->all_direct) {
+        op->operands->shared = true;
+    }
     return NULL == op->operands ? NULL : (char *)op->operands->data + (size_t)i * op->operand_bytes;
+}
+
+/* The message of a peer on another host, written to our GPU at `to` by the adapter. CRDMA_ERR_UNSUPPORTED: it
+ * cannot, and nothing has happened. */
+static crdma_status_t land(crdma_op_t *op, int i, char *to)
+{
+    crdma_recv_t *recv = &op->recvs[i];
+    struct crdma_landing *l = &op->landings[i];
+    crdma_status_t status;
+
+    if (NULL != l->stage || CRDMA_PROTOCOL_RNDV != recv->protocol || !recv->edge->remote ||
+        !crdma_rndv_recv_enter(recv, to)) {
+        return CRDMA_ERR_UNSUPPORTED;
+    }
+    status = crdma_recv_progress(recv, to);
+    if (CRDMA_OK == status) {
+        crdma_rndv_recv_leave(recv);
+        op->unflushed = true;
+        l->operand = to;
+    }
+    return status;
+}
+
+/* Invariant 4. */
+static crdma_status_t flush(crdma_op_t *op)
+{
+    crdma_status_t status = CRDMA_OK;
+
+    if (op->unflushed) {
+        status = crdma_cuda_rdma_flush(op->args.device->pipe);
+        op->unflushed = CRDMA_OK != status;
+    }
+    return status;
 }
 
 /* Let work that is asked for from now on find message i at landings[i].operand: at `to` (NULL: its
@@ -176,7 +280,13 @@ static crdma_status_t fetch(crdma_op_t *op, int i, char *to, bool keep)
     crdma_status_t status;
     void *p = NULL;
 
-    if (NULL == l->stage && CRDMA_PROTOCOL_RNDV == recv->protocol) {
+    if (recv->edge->remote) {
+        to = NULL != to ? to : place(op, i);
+        status = NULL == to ? CRDMA_ERR_NOMEM : land(op, i, to);
+        if (CRDMA_ERR_UNSUPPORTED != status) {
+            return status;
+        }
+    } else if (NULL == l->stage && CRDMA_PROTOCOL_RNDV == recv->protocol) {
         status = crdma_rndv_look(recv, &name);
         if (CRDMA_OK != status) {
             return status;
@@ -230,6 +340,9 @@ crdma_status_t crdma_device_recv(crdma_op_t *op, int i, char *dst)
     }
     if (NULL == l->operand) {
         status = fetch(op, i, dst, false);
+        if (CRDMA_OK == status) {
+            status = flush(op);
+        }
         if (CRDMA_OK != status) {
             return status;
         }
@@ -306,6 +419,7 @@ crdma_status_t crdma_device_reduce(crdma_op_t *op, const crdma_step_t *step, cha
 {
     crdma_cuda_call_t *call = op->args.device;
     crdma_status_t status;
+    char *partial = NULL;
 
     if (0 == op->ticket) {
         status = gather(op, step, self, len);
@@ -314,6 +428,10 @@ crdma_status_t crdma_device_reduce(crdma_op_t *op, const crdma_step_t *step, cha
         }
         if (0 == len) {
             return CRDMA_OK;
+        }
+        status = flush(op);
+        if (CRDMA_OK != status) {
+            return status;
         }
         if (op->gather) { /* invariant 3 */
             status = crdma_cuda_work_poll(call->pipe, crdma_cuda_work_last(call->pipe));
@@ -328,13 +446,19 @@ crdma_status_t crdma_device_reduce(crdma_op_t *op, const crdma_step_t *step, cha
             op->waiting = op->pending->send.edge;
             return CRDMA_AGAIN;
         }
+        if (crdma_cuda_needs_partial(dst, op->srcs, step->npeers)) {
+            partial = place(op, op->noperands);
+            if (NULL == partial) {
+                return CRDMA_ERR_NOMEM;
+            }
+        }
         op->ticket = crdma_cuda_work_reduce(call->pipe, call->op, call->type, dst, op->srcs,
-                                            step->npeers, len / op->args.elsize);
+                                            step->npeers, len / op->args.elsize, partial);
     }
     status = crdma_cuda_work_poll(call->pipe, op->ticket);
     if (CRDMA_OK == status) {
         status = settle_all(op, step);
-        put_block(&op->operands);
+        put_block(&op->operands, false);
     }
     return status;
 }
@@ -352,10 +476,21 @@ void crdma_device_quiet(crdma_op_t *op)
 
 void crdma_device_release(crdma_op_t *op)
 {
+    crdma_cuda_call_t *call = op->args.device;
+
+    /* What a peer on another host may still read or write is never used for anything else. */
     for (int i = 0; i < op->nlandings; ++i) {
+        if (i < op->capacity && crdma_rndv_recv_is_open(&op->recvs[i])) {
+            call->exposed = true;
+            op->landings[i].stage = NULL;
+        }
         (void)settle(op, i);
     }
     for (crdma_send_item_t *item = op->pending; NULL != item; item = item->next) {
-        crdma_rndv_send_release(&item->send);
+        if (crdma_rndv_send_is_open(&item->send)) {
+            call->exposed = true;
+        } else {
+            crdma_rndv_send_release(&item->send);
+        }
     }
 }

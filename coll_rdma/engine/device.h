@@ -11,8 +11,10 @@
 
 #include "coll_rdma/engine/op.h"
 
+/* Could any call be? A quick look. */
+bool crdma_device_possible(const crdma_group_t *group);
 crdma_status_t crdma_device_fits(crdma_group_t *group, const crdma_op_args_t *args);
-void crdma_device_end(crdma_group_t *group);
+void crdma_device_end(crdma_group_t *group, const crdma_op_args_t *args);
 
 /* For op.c. */
 void crdma_device_begin_step(crdma_op_t *op, int npeers);

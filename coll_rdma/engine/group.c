@@ -243,6 +243,7 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
     for (int r = 0; r < g->size; ++r) {
         if (r != g->rank && NULL == g->peers[r]->map) {
             g->all_direct = false;
+            g->far = g->peers[r]->transport;
         }
     }
     /* Data in GPU memory goes by rendezvous, and its peer must know so by the size alone. */

@@ -51,6 +51,7 @@ typedef struct crdma_group {
     int *node; /* by rank: node number, by first appearance */
     int nnodes;
     bool all_direct;     /* no remote peer */
+    const crdma_transport_t *far; /* of a remote peer, or NULL */
     bool oversubscribed; /* more ranks than processors on some node */
     bool failed;         /* a call has failed: every later one fails at once */
     uint64_t start;      /* first position of every edge */

@@ -54,6 +54,7 @@ struct crdma_op {
     int nlandings;
     uint64_t ticket; /* of the kernel or copy of this step, 0: not started */
     crdma_cuda_block_t *tmp_block, *operands;
+    bool unflushed; /* an adapter has written operands to our GPU */
     int noperands;
     size_t operand_bytes;
 };

@@ -58,6 +58,7 @@ typedef struct crdma_send {
     crdma_cuda_stage_t *stage; /* device: the copy for a receiver without a GPU */
     uint64_t ticket;           /* of that copy */
     bool staged;               /* it is complete */
+    void *memory;              /* device, remote: the adapter reads it there (device_enter) */
 } crdma_send_t;
 
 /* Reserve positions. The edge need not be open yet. */
@@ -83,6 +84,7 @@ typedef struct crdma_recv {
     bool complete;     /* for the caller: all of it has been received */
     bool requested;    /* remote rendezvous read: the get is under way */
     bool staged;       /* rendezvous: the sender has copied it from its GPU, for us to read */
+    void *memory;      /* remote: the adapter writes to our GPU (device_enter) */
 } crdma_recv_t;
 
 void crdma_recv_start(crdma_recv_t *recv, crdma_edge_t *edge, const crdma_rndv_mode_t *rndv,

@@ -166,13 +166,22 @@ static crdma_status_t send_remote_write(crdma_send_t *send)
 
 crdma_status_t crdma_rndv_send(crdma_send_t *send)
 {
-    if (NULL != send->device) {
-        return crdma_rndv_send_device(send);
-    }
+    crdma_status_t status;
+
     if (!send->edge->remote) {
-        return send_direct(send);
+        return NULL != send->device ? crdma_rndv_send_device(send) : send_direct(send);
     }
-    return send->rndv->sender_copies ? send_remote_write(send) : send_remote_read(send);
+    if (NULL != send->device) {
+        status = crdma_rndv_send_enter(send);
+        if (CRDMA_OK != status) {
+            return status;
+        }
+    }
+    status = send->rndv->sender_copies ? send_remote_write(send) : send_remote_read(send);
+    if (CRDMA_OK == status && NULL != send->device) {
+        crdma_rndv_send_release(send);
+    }
+    return status;
 }
 
 crdma_status_t crdma_rndv_descriptor(crdma_recv_t *recv, crdma_slot_t **out)

@@ -31,6 +31,9 @@
  *   write  receiver exposes dst, puts signature, length, address and key into the sender's grant
  *          cell p; the sender, if they are those of its message, puts the data, then the flag of
  *          block p (the paper's rendezvous)
+ * A buffer in GPU memory is read and written by the adapter where that can be; else its owner exposes, puts or
+ * gets a copy in pinned host memory. An address and a key are all that travels, so each side decides
+ * for itself, and the other sees no difference.
  */
 #ifndef CRDMA_PROTOCOL_RENDEZVOUS_H
 #define CRDMA_PROTOCOL_RENDEZVOUS_H
@@ -56,6 +59,16 @@ enum { CRDMA_RNDV_WANTED = 1, CRDMA_RNDV_REFUSED = 2, CRDMA_RNDV_STAGED = 3 }; /
  * holds, after it was withdrawn and the pipe has been waited for. */
 crdma_status_t crdma_rndv_send_device(crdma_send_t *send);
 void crdma_rndv_send_release(crdma_send_t *send);
+
+/* Remote. Sender: CRDMA_OK when the data is where it can be put or read from. Receiver: may the message be
+ * received at dst, in GPU memory? Then leave when it has been, and flush before the GPU reads it
+ * (device/cuda_rdma.h). */
+crdma_status_t crdma_rndv_send_enter(crdma_send_t *send);
+bool crdma_rndv_recv_enter(crdma_recv_t *recv, void *dst);
+void crdma_rndv_recv_leave(crdma_recv_t *recv);
+/* After an error: may the peer still read, or write, our memory? */
+bool crdma_rndv_send_is_open(const crdma_send_t *send);
+bool crdma_rndv_recv_is_open(const crdma_recv_t *recv);
 
 /* Any message: copy it from the GPU to host memory, which is then its source. */
 crdma_status_t crdma_send_fetch(crdma_send_t *send);

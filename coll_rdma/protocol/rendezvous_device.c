@@ -108,8 +108,55 @@ crdma_status_t crdma_rndv_send_device(crdma_send_t *send)
     return stage(send, slot);
 }
 
+crdma_status_t crdma_rndv_send_enter(crdma_send_t *send)
+{
+    const crdma_peer_t *peer = send->edge->peer;
+    const crdma_transport_t *t = peer->transport;
+
+    if (NULL != send->memory) {
+        return CRDMA_OK;
+    }
+    if (NULL == send->stage && NULL != t->device_enter &&
+        CRDMA_OK == t->device_enter(peer, send->src, send->len, &send->memory)) {
+        return CRDMA_OK;
+    }
+    return crdma_send_fetch(send);
+}
+
+bool crdma_rndv_recv_enter(crdma_recv_t *recv, void *dst)
+{
+    const crdma_peer_t *peer = recv->edge->peer;
+    const crdma_transport_t *t = peer->transport;
+
+    return NULL != recv->memory ||
+           (NULL != t->device_enter &&
+            CRDMA_OK == t->device_enter(peer, dst, recv->len, &recv->memory));
+}
+
+void crdma_rndv_recv_leave(crdma_recv_t *recv)
+{
+    recv->edge->peer->transport->device_leave(recv->memory);
+    recv->memory = NULL;
+}
+
+bool crdma_rndv_send_is_open(const crdma_send_t *send)
+{
+    return CRDMA_PROTOCOL_RNDV == send->protocol && send->edge->remote &&
+           (send->posted && !send->rndv->sender_copies ? true : 0 != send->tx.pending);
+}
+
+bool crdma_rndv_recv_is_open(const crdma_recv_t *recv)
+{
+    return NULL != recv->edge && CRDMA_PROTOCOL_RNDV == recv->protocol && recv->edge->remote &&
+           (NULL != recv->grant || 0 != recv->tx.pending);
+}
+
 void crdma_rndv_send_release(crdma_send_t *send)
 {
+    if (NULL != send->memory) {
+        send->edge->peer->transport->device_leave(send->memory);
+        send->memory = NULL;
+    }
     if (NULL != send->stage) {
         crdma_cuda_stage_put(send->stage);
         send->stage = NULL;

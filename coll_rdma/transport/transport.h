@@ -92,6 +92,16 @@ typedef struct crdma_transport {
     crdma_status_t (*expose)(void *address, size_t len, crdma_exposed_t *exposed, void **handle);
     void (*conceal)(void *handle);
 
+    /* GPU memory. enter: until leave, addresses of the allocation that has [address, len) may be the user
+     * buffer of put_user_flagged, get_user and expose with this peer: it is registered, which is cached.
+     * CRDMA_ERR_UNSUPPORTED: not this memory, or not with this peer. What has arrived there is for the
+     * GPU to see after a flush only (device/cuda_rdma.h). possible: nothing has shown yet that it
+     * cannot be. NULL, all three: it cannot. */
+    bool (*device_possible)(void);
+    crdma_status_t (*device_enter)(const crdma_peer_t *peer, const void *address, size_t len,
+                                   void **handle);
+    void (*device_leave)(void *handle);
+
     /* Drive communication; the number of events. Safe to call from any thread. */
     int (*progress)(void);
 

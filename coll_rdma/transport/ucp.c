@@ -205,6 +205,7 @@ static crdma_status_t open_locked(crdma_ucp_state_t *s, crdma_slab_t *slab, bool
         goto unmap;
     }
     s->open = true;
+    crdma_ucp_gpu_open(s);
     crdma_log(CRDMA_LOG_SETUP, "%s%s", s->description, wire ? ", for notes only" : "");
     return CRDMA_OK;
 
@@ -284,6 +285,7 @@ static void close_locked(crdma_ucp_state_t *s)
     drain(s);
     crdma_ucp_endpoints_close();
     crdma_ucp_exposures_release();
+    crdma_ucp_gpu_close(s);
     crdma_ucp_notes_release();
     if (!s->wire) {
         (void)ucp_mem_unmap(s->context, s->slab_memory);
@@ -309,6 +311,7 @@ static crdma_status_t upgrade(crdma_ucp_state_t *s, crdma_slab_t *slab)
     rc = register_slab(s);
     if (CRDMA_OK == rc) {
         s->wire = false;
+        crdma_ucp_gpu_open(s);
         rc = make_card(s);
     }
     return rc;

@@ -5,6 +5,7 @@
  *   ucp_endpoint.c  one peer process: connection on demand, keys, failure
  *   ucp_op.c        records of what is under way, and the pieces of operations
  *   ucp_message.c   puts as active messages; exposed user buffers
+ *   ucp_gpu.c       GPU memory
  *   ucp_note.c      a few bytes to a peer, for another transport
  *   ucp_ops.c       put, get, progress
  *   ucp_order.c     which UCX version gets which ordering of payload and flag
@@ -24,6 +25,7 @@
 #include <sys/types.h>
 #include <ucp/api/ucp.h>
 
+#include "coll_rdma/memory/gpucache.h"
 #include "coll_rdma/transport/ucp.h"
 
 typedef struct crdma_ucp_endpoint crdma_ucp_endpoint_t;
@@ -104,6 +106,7 @@ typedef struct crdma_ucp_state {
     crdma_ucp_op_t *todo_first, **todo_last;
     struct landing *landings;        /* long messages to be fetched */
     crdma_ucp_exposure_t *exposures; /* user buffers that peers may write to */
+    crdma_gpucache_t *gpu;           /* ucp_gpu.c; NULL: this UCX has no CUDA */
     crdma_ucp_note_t *notes;         /* received, oldest first */
     bool reap;                       /* some endpoint failed and wants closing */
 } crdma_ucp_state_t;
@@ -164,6 +167,17 @@ void crdma_ucp_landings_run(void);
 crdma_status_t crdma_ucp_expose(void *address, size_t len, crdma_exposed_t *exposed, void **handle);
 void crdma_ucp_conceal(void *handle);
 void crdma_ucp_exposures_release(void);
+
+/* ucp_gpu.c; device_*: as in transport.h. expose: false: it is not GPU memory. local: say so in the parameters of
+ * an operation if the local buffer is in GPU memory. */
+void crdma_ucp_gpu_open(crdma_ucp_state_t *s);
+void crdma_ucp_gpu_close(crdma_ucp_state_t *s);
+bool crdma_ucp_device_possible(void);
+crdma_status_t crdma_ucp_device_enter(const crdma_peer_t *peer, const void *address, size_t len,
+                                      void **handle);
+void crdma_ucp_device_leave(void *handle);
+bool crdma_ucp_gpu_expose(const void *address, crdma_exposed_t *exposed);
+void crdma_ucp_gpu_local(const void *address, ucp_request_param_t *param);
 
 /* ucp_note.c */
 ucs_status_t crdma_ucp_note_receive(void *arg, const void *header, size_t header_length, void *data,

@@ -204,6 +204,11 @@ crdma_status_t crdma_ucp_expose(void *address, size_t len, crdma_exposed_t *expo
     if (!s->open) {
         goto unlock;
     }
+    if (crdma_ucp_gpu_expose(address, exposed)) {
+        *handle = NULL;
+        rc = CRDMA_OK;
+        goto unlock;
+    }
     status = ucp_mem_map(s->context, &params, &memory);
     if (UCS_OK != status) {
         rc = crdma_ucp_status(NULL, status);

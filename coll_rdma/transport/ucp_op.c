@@ -177,8 +177,10 @@ crdma_status_t crdma_ucp_issue_payload(crdma_ucp_op_t *op, const void *src, uint
                                        ucp_rkey_h rkey, size_t len)
 {
     ucp_request_param_t param = crdma_ucp_callback(op, crdma_ucp_on_source);
-    ucs_status_ptr_t request = ucp_put_nbx(op->endpoint->ep, src, len, address, rkey, &param);
+    ucs_status_ptr_t request;
 
+    crdma_ucp_gpu_local(src, &param);
+    request = ucp_put_nbx(op->endpoint->ep, src, len, address, rkey, &param);
     op->source_busy = UCS_PTR_IS_PTR(request);
     return crdma_ucp_started(op, request);
 }

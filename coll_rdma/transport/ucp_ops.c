@@ -185,8 +185,10 @@ static crdma_status_t issue_get(crdma_ucp_op_t *op, void *dst, uint64_t address,
                                 size_t len)
 {
     ucp_request_param_t param = crdma_ucp_callback(op, crdma_ucp_on_source);
-    ucs_status_ptr_t request = ucp_get_nbx(op->endpoint->ep, dst, len, address, rkey, &param);
+    ucs_status_ptr_t request;
 
+    crdma_ucp_gpu_local(dst, &param);
+    request = ucp_get_nbx(op->endpoint->ep, dst, len, address, rkey, &param);
     op->source_busy = UCS_PTR_IS_PTR(request);
     return crdma_ucp_started(op, request);
 }
@@ -239,6 +241,9 @@ static const crdma_transport_t operations = {.name = "ucp",
                                              .get_user = get_user,
                                              .expose = crdma_ucp_expose,
                                              .conceal = crdma_ucp_conceal,
+                                             .device_possible = crdma_ucp_device_possible,
+                                             .device_enter = crdma_ucp_device_enter,
+                                             .device_leave = crdma_ucp_device_leave,
                                              .progress = ucp_progress,
                                              .alive = crdma_ucp_alive,
                                              .overhead = overhead};

@@ -4,6 +4,7 @@
  *   verbs.c           the process: opening, card, progress, closing
  *   verbs_device.c    which device, port and address
  *   verbs_memory.c    registration: the slab in steps, user buffers, buffers of our own
+ *   verbs_gpu.c       registration of GPU memory
  *   verbs_endpoint.c  one peer process: attaching, failure
  *   verbs_connect.c   its queue pair: made, connected, ended
  *   verbs_queue.c     work requests: posting, waiting for room, completion
@@ -28,6 +29,7 @@
 #include <infiniband/verbs.h>
 #include <pthread.h>
 
+#include "coll_rdma/memory/gpucache.h"
 #include "coll_rdma/memory/regcache.h"
 #include "coll_rdma/transport/verbs.h"
 #include "coll_rdma/transport/verbs_card.h"
@@ -102,6 +104,7 @@ struct crdma_verbs_op {
     uint64_t flag;
     crdma_addr_t flag_dst;        /* 0: no flag, or it is posted */
     crdma_registration_t *memory; /* of local, if it needs one of its own */
+    const struct ibv_mr *gpu;     /* local is GPU memory: its registration, the caller's. Else NULL */
     uint32_t key;                 /* of the user buffer */
     bool user;
     bool get;
@@ -121,6 +124,8 @@ typedef struct crdma_verbs_state {
     int nregistered; /* chunks [0, nregistered) are registered */
     struct ibv_mr *chunks[CRDMA_VERBS_CHUNKS_MAX];
     crdma_regcache_t *cache;
+    crdma_gpucache_t *gpu; /* verbs_gpu.c */
+    bool gpu_tried, gpu_works;
     char *bounce;
     struct ibv_mr *bounce_memory;
     char *bounce_free; /* each starts with a pointer to the next */
@@ -160,6 +165,22 @@ crdma_status_t crdma_verbs_local(const void *address, size_t len, bool write,
 crdma_status_t crdma_verbs_expose(void *address, size_t len, crdma_exposed_t *exposed,
                                   void **handle);
 void crdma_verbs_conceal(void *handle);
+
+/* verbs_gpu.c; device_*: as in transport.h */
+crdma_status_t crdma_verbs_gpu_open(crdma_verbs_state_t *s);
+void crdma_verbs_gpu_close(crdma_verbs_state_t *s);
+bool crdma_verbs_device_possible(void);
+crdma_status_t crdma_verbs_device_enter(const crdma_peer_t *peer, const void *address, size_t len,
+                                        void **handle);
+void crdma_verbs_device_leave(void *handle);
+
+/* The registration of GPU memory that is in use for this address, or NULL: host memory. */
+static inline const struct ibv_mr *crdma_verbs_gpu_memory(const void *address)
+{
+    const crdma_gpu_registration_t *r = crdma_gpucache_find(crdma_verbs_state.gpu, address);
+
+    return NULL == r ? NULL : r->handle;
+}
 
 static inline uint32_t crdma_verbs_local_key(const crdma_registration_t *memory)
 {

@@ -142,6 +142,9 @@ crdma_status_t crdma_verbs_memory_open(crdma_verbs_state_t *s)
     s->nregistered = 0;
     rc = crdma_regcache_create(&ops, crdma_params.verbs_cache, &s->cache);
     if (CRDMA_OK == rc) {
+        rc = crdma_verbs_gpu_open(s);
+    }
+    if (CRDMA_OK == rc) {
         rc = bounce_open(s);
     }
     if (CRDMA_OK == rc) {
@@ -169,6 +172,7 @@ void crdma_verbs_memory_close(crdma_verbs_state_t *s)
     }
     crdma_regcache_destroy(s->cache);
     s->cache = NULL;
+    crdma_verbs_gpu_close(s);
     if (NULL != s->bounce_memory) {
         (void)ibv_dereg_mr(s->bounce_memory);
         s->bounce_memory = NULL;
@@ -215,17 +219,23 @@ crdma_status_t crdma_verbs_expose(void *address, size_t len, crdma_exposed_t *ex
 {
     crdma_verbs_state_t *s = &crdma_verbs_state;
     crdma_status_t rc = CRDMA_ERR_TRANSPORT;
-    crdma_registration_t *memory;
+    crdma_registration_t *memory = NULL;
+    const struct ibv_mr *gpu = NULL;
     uint64_t key;
 
     pthread_mutex_lock(&s->lock);
     if (s->open) {
+        gpu = crdma_verbs_gpu_memory(address);
+    }
+    if (NULL != gpu) {
+        rc = CRDMA_OK;
+    } else if (s->open) {
         /* For reading only, if that is all the memory allows: the device refuses what else a peer
          * may try. */
         rc = user_get(address, len, false, &memory);
     }
     if (CRDMA_OK == rc) {
-        key = ((const struct ibv_mr *)memory->handle)->rkey;
+        key = NULL != gpu ? gpu->rkey : ((const struct ibv_mr *)memory->handle)->rkey;
         exposed->address = (uint64_t)(uintptr_t)address;
         exposed->key_length = sizeof(key);
         memcpy(exposed->key, &key, sizeof(key));

@@ -30,7 +30,9 @@ static crdma_status_t run(crdma_peer_t *peer, crdma_verbs_op_t *op)
         rc = CRDMA_ERR_PARAM;
         goto unlock;
     }
-    if (op->get || op->len > s->inline_max) {
+    /* Only whole messages come from or go to a GPU: those to a user buffer. */
+    op->gpu = op->user ? crdma_verbs_gpu_memory(op->local) : NULL;
+    if (NULL == op->gpu && (op->get || op->len > s->inline_max)) {
         rc = crdma_verbs_local(op->local, op->len, op->get, &op->memory);
     }
     if (CRDMA_OK == rc) {

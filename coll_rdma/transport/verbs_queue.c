@@ -242,7 +242,9 @@ static void find_local(const crdma_verbs_op_t *op, piece_t *p)
     const uintptr_t at = (uintptr_t)op->local + op->done, base = (uintptr_t)s->slab->base;
 
     *p = (piece_t){.local = op->local + op->done, .left = op->len - op->done};
-    if (!op->get && op->len <= s->inline_max) {
+    if (NULL != op->gpu) { /* the host must not copy it */
+        p->key = op->gpu->lkey;
+    } else if (!op->get && op->len <= s->inline_max) {
         p->is_inline = true;
     } else if (NULL != op->memory) {
         p->key = crdma_verbs_local_key(op->memory);

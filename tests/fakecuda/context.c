@@ -140,7 +140,7 @@ FAKE_API cuDeviceGetName(char *name, int size, crdma_cu_device_t device)
 FAKE_API cuDeviceGetAttribute(int *value, int attribute, crdma_cu_device_t device)
 {
     (void) device;
-    *value = CRDMA_CU_MULTIPROCESSOR_COUNT == attribute ? 2 : 0;
+    *value = CRDMA_CU_MULTIPROCESSOR_COUNT == attribute ? 2 : fake_rdma_attribute(attribute);
     return CRDMA_CU_SUCCESS;
 }
 

@@ -4,6 +4,7 @@
  *   context.c   devices, contexts, errors, what is counted and made to fail
  *   memory.c    device, managed and pinned memory
  *   ipc.c       device memory of other processes
+ *   rdma.c      device memory that network adapters read and write
  *   stream.c    streams: threads that copy and run kernels, late
  *
  * One lock protects everything; work is done outside it.
@@ -74,6 +75,16 @@ void fake_import_forget(const fake_context_t *context);
  * the memory file, and that file. */
 fake_export_t *fake_export_of(crdma_cu_ptr_t p, uint64_t *offset, uint64_t *size, int *index,
                               int *fd);
+
+/* memory.c: the device memory of an allocation that has [p, p + size), where the driver works. NULL: it is none. */
+char *fake_device_memory(crdma_cu_ptr_t p, size_t *before, size_t *size);
+
+/* rdma.c; the lock is held. Work has written at p: adapters see it. Memory is freed. Work is about to start. What
+ * cuDeviceGetAttribute says. */
+void fake_rdma_written(crdma_cu_ptr_t p);
+void fake_rdma_freed(const char *start);
+void fake_rdma_start(void);
+int fake_rdma_attribute(int attribute);
 
 /* stream.c */
 fake_stream_t *fake_stream_new(fake_context_t *context, bool blocking);

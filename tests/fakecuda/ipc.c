@@ -15,9 +15,12 @@
  *    "freed_while_open", and a copy or kernel of an importer that touches it is an illegal address,
  *    also when other memory has the address by then.
  *
+ * FAKECUDA_IPC=mortal: the memory of a process goes with it: an illegal address for those who have it open. A
+ * real driver may keep it; its manual does not say.
  * FAKECUDA_IPC=none: no handle can be made; closed: none can be opened; near: none of another device.
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -218,7 +221,8 @@ char *fake_import_find(const char *p, size_t *left, bool *stale, const fake_cont
         if (NULL != import->view && p >= import->view && p < import->view + import->size) {
             *left = import->size - (size_t)(p - import->view);
             *stale = 0 != __atomic_load_n(&import->exported->freed, __ATOMIC_ACQUIRE) ||
-                     import->handle.id != __atomic_load_n(&import->exported->id, __ATOMIC_ACQUIRE);
+                     import->handle.id != __atomic_load_n(&import->exported->id, __ATOMIC_ACQUIRE) ||
+                     (is_refused("mortal") && 0 != kill((pid_t)import->handle.pid, 0));
             *context = import->context;
             return import->map + import->before + (p - import->view);
         }

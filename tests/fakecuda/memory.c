@@ -20,7 +20,7 @@
 #include "tests/fakecuda/fakecuda.h"
 
 #define HALF  FAKE_HALF
-#define GRAIN ((size_t) 512)
+#define GRAIN ((size_t) 4096) /* adapters are given whole pages */
 
 enum { MAX_BLOCKS = 4096 };
 enum kind { FREE = 0, DEVICE, MANAGED, PINNED, REGISTERED };
@@ -182,9 +182,23 @@ FAKE_API cuMemAllocManaged(crdma_cu_ptr_t *p, size_t size, unsigned flags)
     return allocate(p, size, MANAGED, false);
 }
 
+char *fake_device_memory(crdma_cu_ptr_t p, size_t *before, size_t *size)
+{
+    const block_t *block = find(p);
+
+    if (NULL == block || DEVICE != block->kind || NULL == block->context) {
+        return NULL;
+    }
+    *before = (size_t) ((char *) (uintptr_t) p - block->start);
+    *size = block->size;
+    return fake_translate((crdma_cu_ptr_t) (uintptr_t) block->start);
+}
+
 static void release(block_t *block)
 {
     fake_export_t *exported = &exports[block - blocks];
+
+    fake_rdma_freed(block->start);
 
     if (block->exported) {
         __atomic_store_n(&exported->freed, 1, __ATOMIC_RELEASE);

@@ -166,9 +166,12 @@ static void *work(void *argument)
         }
         if (CRDMA_CU_SUCCESS == stream->context->error) {
             const bool good = !task->fails && is_allowed(task);
+            const crdma_cu_ptr_t dst =
+                KERNEL == task->type ? (uintptr_t) task->args.dst : task->dst;
             const unsigned us = EVENT == task->type ? 0 : lateness();
 
             if (good) {
+                fake_rdma_start();
                 translate(task);
             }
             pthread_mutex_unlock(&fake_lock);
@@ -177,7 +180,9 @@ static void *work(void *argument)
                 perform(task, us);
             }
             pthread_mutex_lock(&fake_lock);
-            if (!good) {
+            if (good) {
+                fake_rdma_written(dst);
+            } else {
                 stream->context->error = FAKE_ILLEGAL_ADDRESS;
             }
         }

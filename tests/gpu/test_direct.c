@@ -11,6 +11,9 @@
  *   direct       the same, where they open the application's (coll_rdma_gpu = direct)
  *   driverless   the last rank never loads a driver; emulation or GPU
  *   threads      several threads, each with a communicator of its own
+ *   many         more ranks than a kernel has sources
+ *   far          between hosts, the network adapters read and write the GPUs' memory; those that do not
+ *                are told apart by the trace (memory=gpu)
  * Emulation only:
  *   order        with FAKECUDA_LIE=all nobody waits for the GPU: passes if results are then wrong, so
  *                that the same calls of mode data do prove something
@@ -20,6 +23,7 @@
  *                must), before it tells a rank without a driver that its copy is there (that rank must)
  *   refuse-CALL  the first CALL of one rank fails (alloc, ipc_get, ipc_open, event, stream): results
  *                are right
+ *   far-lost     FAKECUDA_RDMA=lost: flushes do nothing; passes if results are then wrong
  *   fail-CALL    a CALL of one rank fails when it is done (copy, launch), or, where CALL is nothing,
  *                one rank calls another operation: an error on all ranks
  */
@@ -341,6 +345,76 @@ static void threads(void)
     }
 }
 
+/* More operands than one kernel takes. */
+static void many(void)
+{
+    const size_t count = (size_t)test_size * 2000;
+    const long expected = test_size <= 16 ? 1 : 1 + (test_size - 16 + 14) / 15;
+    gpu_buffer_t in = gpu_buffer_new(GPU_DEVICE, count * sizeof(int), 0);
+    gpu_buffer_t out = gpu_buffer_new(GPU_DEVICE, count * sizeof(int), 0);
+    int *host = malloc(count * sizeof(int));
+
+    for (int round = 0; round < 3; ++round) {
+        const long kernels = gpu_calls("launch");
+
+        expect_right(allreduce(&in, &out, host, count, round));
+        if (gpu_is_emulated() && has_kernels && expected != gpu_calls("launch") - kernels) {
+            test_fail("%ld kernels, not %ld", gpu_calls("launch") - kernels, expected);
+        }
+    }
+    free(host);
+    gpu_buffer_free(&in);
+    gpu_buffer_free(&out);
+    operations(test_size * 1100);
+}
+
+/* Calls of every collective between hosts: the number of wrong elements on this rank. After the first ones nothing is
+ * allocated, registered or asked for. */
+static int64_t far_calls(size_t count, int rounds)
+{
+    enum { COSTLY = 5 };
+    static const char *const costly[COSTLY] = {"register", "stream", "event", "alloc", "dmabuf"};
+    gpu_buffer_t in = gpu_buffer_new(GPU_DEVICE, count * sizeof(int), 0);
+    gpu_buffer_t out = gpu_buffer_new(GPU_DEVICE, count * sizeof(int), 0);
+    int *host = malloc(count * sizeof(int));
+    long before[COSTLY] = {0};
+    int64_t wrong = 0;
+
+    for (int round = 0; round < rounds; ++round) {
+        const int root = round % test_size;
+
+        wrong += (int64_t) allreduce(&in, &out, host, count, round);
+        test_note("MPI_Bcast of %zu ints, root %d", count, root);
+        MPI_Bcast(in.data, (int)count, MPI_INT, root, comm);
+        gpu_get(&in, host);
+        for (size_t i = 0; i < count; ++i) {
+            wrong += host[i] != value_of(root, i, round);
+            host[i] = value_of(test_rank, i, round + 1);
+        }
+        gpu_put(&in, host);
+        test_note("MPI_Reduce of %zu ints, root %d", count, root);
+        MPI_Reduce(in.data, out.data, (int)count, MPI_INT, MPI_MAX, root, comm);
+        if (root == test_rank) {
+            gpu_get(&out, host);
+            for (size_t i = 0; i < count; ++i) {
+                wrong += host[i] != value_of(test_size - 1, i, round + 1);
+            }
+        }
+        for (int c = 0; c < COSTLY; ++c) {
+            if (test_size < round && gpu_calls(costly[c]) != before[c]) {
+                test_fail("%ld calls of the driver's \"%s\"", gpu_calls(costly[c]) - before[c],
+                          costly[c]);
+            }
+            before[c] = gpu_calls(costly[c]);
+        }
+        test_passed();
+    }
+    free(host);
+    gpu_buffer_free(&in);
+    gpu_buffer_free(&out);
+    return wrong;
+}
+
 static bool is_mode(const char *prefix)
 {
     return NULL != test_opt.mode && 0 == strncmp(test_opt.mode, prefix, strlen(prefix));
@@ -382,7 +456,18 @@ int main(int argc, char **argv)
     if (!has_kernels && (is_mode("order") || is_mode("fail-launch") || is_mode("refuse-alloc"))) {
         test_skip("built without nvcc");
     }
-    if (is_mode("threads")) {
+    if (is_mode("many")) {
+        many();
+    } else if (is_mode("far-lost")) {
+        int64_t wrong = far_calls(20000, 3);
+
+        MPI_Allreduce(MPI_IN_PLACE, &wrong, 1, MPI_INT64_T, MPI_SUM, comm);
+        expect_wrong(wrong, -1);
+    } else if (is_mode("far")) {
+        expect_right((size_t)far_calls(20000, 2 * test_size + 2));
+        expect_right((size_t)far_calls(150001, test_size + 3));
+        operations(test_opt.quick ? 4000 : 20000);
+    } else if (is_mode("threads")) {
         threads();
     } else if (is_mode("order")) {
         order();

@@ -83,7 +83,7 @@ static void check(int row, int nsrc, size_t count, size_t shift, bool odd, int d
     }
     crdma_reduce_lookup(rows[row].op, rows[row].type)(expected, src, nsrc, count);
     crdma_cuda_queue_begin(&queue, to);
-    crdma_cuda_queue_reduce(&queue, rows[row].op, rows[row].type, to, from, nsrc, count);
+    crdma_cuda_queue_reduce(&queue, rows[row].op, rows[row].type, to, from, nsrc, count, NULL);
     if (CRDMA_OK != crdma_cuda_queue_end(&queue)) {
         test_fail("the reduction failed");
     }
@@ -156,7 +156,7 @@ static void bandwidth_mode(void)
                     crdma_cuda_queue_copy(&queue, result.data, src[0], bytes);
                 } else {
                     crdma_cuda_queue_reduce(&queue, CRDMA_OP_SUM, CRDMA_TYPE_FLOAT, result.data,
-                                            src, nsrc, bytes / sizeof(float));
+                                            src, nsrc, bytes / sizeof(float), NULL);
                 }
             }
             if (CRDMA_OK != crdma_cuda_queue_end(&queue)) {

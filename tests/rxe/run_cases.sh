@@ -32,6 +32,17 @@ cases_one()
     add call 2 verbs default peer_killed 2
     add call 4 verbs-loss default peer_killed 4
     add kill 2 verbs default test_kill --mode first --iterations 8
+    add call 2 verbs default gpu 2 direct write - --mode far
+    add call 3 verbs default gpu 3 direct read - --mode far
+    add call 2 verbs default gpu 2 direct write ordered --mode far
+    add call 2 verbs default gpu 2 direct write address --mode far
+    add call 2 verbs default gpu 2 direct write lost --mode far-lost
+    add call 2 verbs default gpu 2 direct read lost --mode far-lost
+    add call 2 verbs default gpu_not_reached 2 none
+    add call 2 verbs default gpu_not_reached 2 unordered
+    add call 2 verbs default gpu 2 gpu write -
+    add call 3 verbs default gpu_killed 3 write flight
+    add call 2 verbs default gpu_killed 2 read first
     add call 2 verbs default refused locked_memory
     add call 2 verbs default refused permission
     add served 2 rc default test_served
@@ -173,6 +184,64 @@ buffers_stay_registered()
     echo "$text"
     awk '/verbs: user buffers:/ { ++ranks; if ($5 >= 40 && $7 <= 6) ++good; print }
         END { exit !(ranks == 2 && good == 2) }' <<<"$text"
+}
+
+# gpu_launch PROGRAM WAY RDMA ARGUMENTS: a program of tests/gpu over the stand-in for the GPU's driver, whose memory the
+# device registers (tests/fakecuda). The number of ranks is in `ranks`, output in `text`.
+gpu_launch()
+{
+    local program=$1 way=$2 rdma=$3 log=$LOG_DIR/gpu.log transport_name launched status
+    local fake=$TEST_BIN_DIR/../fakecuda
+    local -a options command
+
+    shift 3
+    launch_options "$ranks"
+    component_options
+    [ "$program" != killed ] || options+=(--enable-recovery)
+    options+=(--mca coll_rdma_verbose 2 --mca coll_rdma_rendezvous "$way" --mca coll_rdma_rendezvous_min 1024
+        --mca coll_rdma_gpu_min 1024 -x "LD_LIBRARY_PATH=$fake" -x FAKECUDA_DELAY_US=100 -x FAKEVERBS_REPORT=1)
+    [ "$rdma" = - ] || options+=(-x "FAKECUDA_RDMA=$rdma")
+    command=(env "LD_PRELOAD=$fake/libfakeverbs.so" "$TEST_BIN_DIR/../gpu/test_$program" --quick --limit 140 "$@")
+    transport_options verbs
+    launch "$log" mpirun "${options[@]}" --mca coll rdma "${command[@]}"
+    status=$?
+    text=$(<"$log")
+    rm -f "$log"
+    grep -vE 'coll_rdma: rank .* algorithm=' <<<"$text"
+    return $status
+}
+
+# The devices read and write the GPUs' memory.
+gpu() # RANKS PROGRAM WAY RDMA ARGUMENTS
+{
+    local text ranks=$1
+
+    shift
+    gpu_launch "$@" && grep -q ' transport=verbs memory=gpu' <<<"$text" &&
+        grep -qE 'verbs: GPU memory: [0-9]+ uses, [0-9]+ registrations' <<<"$text" &&
+        awk '/^fakeverbs: /{ ++ranks; bad += $2 != $7 } END { exit !(ranks && !bad) }' <<<"$text"
+}
+
+# They cannot: the calls go through the host.
+gpu_not_reached() # RANKS RDMA
+{
+    local text ranks=$1
+
+    gpu_launch direct write "$2" --mode far && grep -q ' transport=verbs' <<<"$text" &&
+        ! grep -q 'memory=gpu' <<<"$text"
+}
+
+# A rank dies while devices read and write GPUs' memory: every other one gets an error, and says why.
+gpu_killed() # RANKS WAY MODE
+{
+    local text ranks=$1 status=0
+
+    gpu_launch killed "$2" - --mode "$3" --seed $RANDOM || status=$?
+    echo "exit status $status"
+    [ $status -ne 124 ] && [ $status -ne 137 ] && ! grep -qE 'HANG|: FAIL' <<<"$text" &&
+        [ "$(grep -c '^test_killed: survivor .* got its error' <<<"$text")" -eq $((ranks - 1)) ] &&
+        grep -q ' transport=verbs memory=gpu' <<<"$text" &&
+        grep -qE 'the peer has failed|lost process' <<<"$text"
 }
 
 # One rank is killed, and mpirun is told to let the others live: they must find out by themselves, soon, and

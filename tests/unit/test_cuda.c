@@ -337,6 +337,7 @@ START_TEST(reductions)
     static float in[MOST][COUNT], expected[COUNT], got[COUNT];
     const crdma_reduce_fn_t host = crdma_reduce_lookup(CRDMA_OP_SUM, CRDMA_TYPE_FLOAT);
     const void *src[MOST], *on_device[MOST];
+    void *partial;
 
     start();
     if (!crdma_cuda_can_reduce(CRDMA_OP_SUM, CRDMA_TYPE_FLOAT)) {
@@ -351,28 +352,36 @@ START_TEST(reductions)
         src[s] = in[s];
         on_device[s] = device_memory(sizeof(in[s]));
     }
-    for (int nsrc = 1; nsrc <= MOST; nsrc += 1 + nsrc / 4) {
-        void *dst = 0 == nsrc % 2 ? (void *) (uintptr_t) on_device[nsrc / 4]
-                                  : device_memory(sizeof(got));
+    partial = device_memory(sizeof(got));
+    for (int nsrc = 1; nsrc <= MOST; ++nsrc) {
+        /* apart from the sources, among the first or among the last of them */
+        void *dst = 0 == nsrc % 3   ? device_memory(sizeof(got))
+                    : 1 == nsrc % 3 ? (void *) (uintptr_t) on_device[nsrc / 4]
+                                    : (void *) (uintptr_t) on_device[nsrc - 1];
         crdma_cuda_queue_t queue;
 
         crdma_cuda_queue_begin(&queue, dst);
         for (int s = 0; s < nsrc; ++s) {
             crdma_cuda_queue_copy(&queue, (void *) (uintptr_t) on_device[s], in[s], sizeof(in[s]));
         }
-        crdma_cuda_queue_reduce(&queue, CRDMA_OP_SUM, CRDMA_TYPE_FLOAT, dst, on_device, nsrc, COUNT);
+        crdma_cuda_queue_reduce(&queue, CRDMA_OP_SUM, CRDMA_TYPE_FLOAT, dst, on_device, nsrc, COUNT,
+                                partial);
         crdma_cuda_queue_copy(&queue, got, dst, sizeof(got));
         ck_assert_int_eq(CRDMA_OK, crdma_cuda_queue_end(&queue));
         host(expected, src, nsrc, COUNT);
         ck_assert_msg(0 == memcmp(expected, got, sizeof(got)), "%d sources", nsrc);
     }
-    /* dst among the sources of a later launch. */
+    /* dst among the sources of a later launch, and nowhere to keep what there is so far. */
+    ck_assert(crdma_cuda_needs_partial(on_device[20], on_device, MOST));
+    ck_assert(!crdma_cuda_needs_partial(on_device[15], on_device, MOST));
+    ck_assert(!crdma_cuda_needs_partial(partial, on_device, MOST));
     {
         crdma_cuda_queue_t queue;
 
         crdma_cuda_queue_begin(&queue, on_device[20]);
         crdma_cuda_queue_reduce(&queue, CRDMA_OP_SUM, CRDMA_TYPE_FLOAT,
-                                (void *) (uintptr_t) on_device[20], on_device, MOST, COUNT);
+                                (void *) (uintptr_t) on_device[20], on_device, MOST, COUNT,
+                                NULL);
         ck_assert_int_eq(CRDMA_ERR_DEVICE, crdma_cuda_queue_end(&queue));
     }
     crdma_cuda_close();
