@@ -105,21 +105,6 @@ void coll_rdma_context_close(void);
 void coll_rdma_context_lock(void);
 void coll_rdma_context_unlock(void);
 
-/* familiar.c: processes that share a host and have been set up together before. Callers hold the
- * context's lock. find: true if all ranks of `comm` were; fills peers (a reference each is taken) and what
- * was agreed on. add: after a set-up that all ranks completed, peers all direct. */
-typedef struct coll_rdma_agreed {
-    bool cma;            /* every rank can copy from its direct peers */
-    bool gpu;            /* a rank had a GPU's driver loaded, or a GPU */
-    bool oversubscribed; /* somewhere ranks share processors */
-} coll_rdma_agreed_t;
-
-bool coll_rdma_familiar_find(ompi_communicator_t *comm, uint64_t parameters, crdma_peer_t **peers,
-                             coll_rdma_agreed_t *agreed);
-void coll_rdma_familiar_add(ompi_communicator_t *comm, uint64_t parameters,
-                            crdma_peer_t *const *peers, const coll_rdma_agreed_t *agreed);
-void coll_rdma_familiar_forget(void);
-
 /* setup.c: collective over the communicator, through the lower module. Sets state; returns
  * an Open MPI error only if the lower module does. */
 int coll_rdma_setup(coll_rdma_module_t *module, ompi_communicator_t *comm);
@@ -169,6 +154,17 @@ static inline unsigned coll_rdma_cid(ompi_communicator_t *comm)
     return (unsigned) ompi_comm_get_local_cid(comm);
 #else
     return (unsigned) ompi_comm_get_cid(comm);
+#endif
+}
+
+/* True if that number is equal on all ranks. */
+static inline bool coll_rdma_cid_is_global(ompi_communicator_t *comm)
+{
+#if CRDMA_OMPI_MAJOR >= 5
+    return OMPI_COMM_IS_GLOBAL_INDEX(comm);
+#else
+    (void) comm;
+    return true;
 #endif
 }
 

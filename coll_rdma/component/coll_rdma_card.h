@@ -11,7 +11,7 @@ typedef struct coll_rdma_card {
     uint64_t region;     /* where this rank's region is in its slab */
     uint64_t parameters; /* hash of those that must agree */
     uint64_t ok;         /* nonzero: this rank is able and willing */
-    uint64_t familiar;   /* nonzero: and everything is ready once it knows the others' regions */
+    uint64_t doors;      /* where others may leave words for it (familiar.h); 0: nowhere */
 } coll_rdma_card_t;
 
 #endif

@@ -14,6 +14,7 @@
 
 #include "coll_rdma/base/map.h"
 #include "coll_rdma/component/coll_rdma_card.h"
+#include "coll_rdma/component/familiar.h"
 #include "coll_rdma/device/cuda.h"
 #include "coll_rdma/transport/shm.h"
 #include "coll_rdma/transport/ucp.h"
@@ -88,7 +89,7 @@ static void forget(int i)
 {
     crdma_peer_t *peer = peers[i];
 
-    coll_rdma_familiar_forget();
+    coll_rdma_familiar_forget(peer);
     if (NULL != peer->map) {
         crdma_shm_detach(peer);
     } else if (NULL != peer->endpoint) {
@@ -278,6 +279,7 @@ void coll_rdma_context_close(void)
     crdma_ucp_close(); /* verbs leaves it open */
     coll_rdma_memory_unwatch();
     crdma_group_reap_all();
+    coll_rdma_familiar_forget(NULL);
     while (0 < npeers) {
         forget(npeers - 1);
     }

@@ -9,9 +9,9 @@
  *      and what messages between them cost (measure.c)
  *   5. a last agreement: does everybody have the memory
  *
- * A duplicate of what has been set up before, on one host, stops after step 1 (familiar.c): each rank
- * takes its peers and the agreements from then, reserves its memory before it hands out its card,
- * and the cards tell everybody whether all ranks could. If one could not, all go on with step 2.
+ * A communicator of processes that share a host and have been through this together needs none of it
+ * (familiar.h): each rank takes its peers and the agreements from then, reserves its memory, and tells
+ * the others by a word in their memory. If one cannot, all start with step 1.
  *
  * Whatever one rank cannot do, all learn in 3 to 5, so they decline together. While it runs the
  * module counts as declined: collectives of the lower module may be built from one another through
@@ -20,13 +20,14 @@
  */
 #include "coll_rdma/component/coll_rdma.h"
 
-#include <sched.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "coll_rdma/base/map.h"
 #include "coll_rdma/component/coll_rdma_card.h"
+#include "coll_rdma/component/familiar.h"
 #include "coll_rdma/device/cuda.h"
 #include "opal/util/proc.h"
 
@@ -76,6 +77,8 @@ typedef struct setup {
     int *node;
     int nnodes;
     uint64_t parameters; /* hash */
+    coll_rdma_visit_t visit;
+    bool visiting;
     bool ok;         /* this rank */
     bool need_remote;
     bool shm_ok;
@@ -111,6 +114,13 @@ static void release_peers(setup_t *s)
     }
 }
 
+static void drop_peers(setup_t *s)
+{
+    coll_rdma_context_lock();
+    release_peers(s);
+    coll_rdma_context_unlock();
+}
+
 static crdma_status_t finish(setup_t *s, int remote_blocks, size_t remote_rndv_min)
 {
     return crdma_group_finish(s->group,
@@ -126,9 +136,9 @@ static crdma_status_t finish(setup_t *s, int remote_blocks, size_t remote_rndv_m
 }
 
 /* Everything but the regions, if all ranks have been set up together before. */
-static bool prepare_familiar(setup_t *s, ompi_communicator_t *comm)
+static bool prepare_familiar(setup_t *s)
 {
-    if (!coll_rdma_familiar_find(comm, s->parameters, s->peers, &s->agreed)) {
+    if (!coll_rdma_familiar_find(&s->visit, s->parameters, s->peers, &s->agreed)) {
         return false;
     }
     s->nnodes = 1; /* and s->node is zero everywhere */
@@ -139,23 +149,27 @@ static bool prepare_familiar(setup_t *s, ompi_communicator_t *comm)
     return s->ok;
 }
 
-/* After the cards: ready now, as everybody else is? If not, as if nothing had been known. */
-static bool is_familiar(setup_t *s)
+/* After the words of all ranks: ready? If not, as if nothing had been known. */
+static bool all_familiar(setup_t *s)
 {
-    bool all = true;
+    const bool all = coll_rdma_familiar_wait(&s->visit, s->regions, s->agreed.oversubscribed);
 
-    for (int r = 0; r < s->size; ++r) {
-        s->regions[r] = s->cards[r].region;
-        all = all && s->cards[r].ok && s->cards[r].familiar
-              && s->cards[r].parameters == s->parameters;
-    }
     if (all) {
         crdma_group_set_regions(s->group, s->regions);
     } else {
-        release_peers(s);
+        drop_peers(s);
         s->nnodes = 0;
     }
     return all;
+}
+
+/* The caller holds the context's lock. */
+static const char *no_slab(void)
+{
+    static char reason[128];
+
+    snprintf(reason, sizeof(reason), "no preregistered memory: %s", strerror(errno));
+    return reason;
 }
 
 static void prepare(setup_t *s, ompi_communicator_t *comm)
@@ -164,6 +178,7 @@ static void prepare(setup_t *s, ompi_communicator_t *comm)
     const char *complaint = coll_rdma_params_complaint();
     coll_rdma_card_t *mine;
     char name[32];
+    bool ready;
 
     s->cards = calloc(n, sizeof(*s->cards));
     s->peers = calloc(n, sizeof(*s->peers));
@@ -176,7 +191,7 @@ static void prepare(setup_t *s, ompi_communicator_t *comm)
     if (NULL != complaint) {
         fail(s, complaint);
     } else if (CRDMA_OK != coll_rdma_context_slab(&s->slab)) {
-        fail(s, "no preregistered memory");
+        fail(s, no_slab());
     } else {
         snprintf(name, sizeof(name), "cid %u", coll_rdma_cid(comm));
         if (CRDMA_OK != crdma_group_begin(s->slab, s->rank, s->size, name, &s->group)) {
@@ -185,7 +200,11 @@ static void prepare(setup_t *s, ompi_communicator_t *comm)
     }
     mine = &s->cards[s->rank];
     s->parameters = hash_parameters();
-    mine->familiar = s->ok && prepare_familiar(s, comm);
+    coll_rdma_familiar_begin(&s->visit, comm, s->slab);
+    s->visiting = true;
+    ready = s->ok && prepare_familiar(s);
+    coll_rdma_familiar_leave_word(&s->visit, ready ? s->group->region_addr : 0);
+    mine->doors = coll_rdma_familiar_doors(&s->visit);
     if (s->ok) {
         crdma_shm_card_fill(s->slab, &mine->shm);
         mine->region = s->group->region_addr;
@@ -275,13 +294,6 @@ static int agree_on_failer(setup_t *s, coll_rdma_module_t *module, ompi_communic
     return coll_rdma_agree(module, comm, &s->failer, 1);
 }
 
-static void drop_peers(setup_t *s)
-{
-    coll_rdma_context_lock();
-    release_peers(s);
-    coll_rdma_context_unlock();
-}
-
 /* A rank on another host, as near as possible after this one: each host is then asked by another. */
 static crdma_peer_t *neighbour(const setup_t *s)
 {
@@ -343,19 +355,38 @@ static int agree_on_network(setup_t *s, coll_rdma_module_t *module, ompi_communi
     return ret;
 }
 
+/* All are ready: the next communicator of these processes will need no cards. */
+static void introduce(setup_t *s)
+{
+    bool all = true;
+
+    for (int r = 0; r < s->size; ++r) {
+        all = all && 0 != s->cards[r].doors;
+        s->regions[r] = s->cards[r].doors;
+    }
+    if (all) {
+        coll_rdma_context_lock();
+        coll_rdma_familiar_open(&s->visit, s->parameters, s->peers, s->regions, &s->agreed);
+        coll_rdma_context_unlock();
+    }
+}
+
 static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t *comm)
 {
     enum { FAILER, ONE_HOST, SHM, CMA, NO_GPU, ALONE, NFLAGS };
     int flags[NFLAGS];
     size_t rndv_min = 0;
     int ret, blocks = 0;
-    bool familiar;
 
     coll_rdma_context_lock();
     prepare(s, comm);
     coll_rdma_context_unlock();
     if (NULL == s->node) {
         return OMPI_ERR_OUT_OF_RESOURCE; /* not even room for the cards: nothing to agree with */
+    }
+    if (all_familiar(s)) {
+        s->failer = s->size;
+        return OMPI_SUCCESS;
     }
     ret = module->lower.allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, s->cards,
                                   (int) sizeof(*s->cards), MPI_BYTE, comm,
@@ -364,15 +395,9 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
         return ret;
     }
     coll_rdma_context_lock();
-    familiar = is_familiar(s);
-    if (!familiar) {
-        attach_direct(s);
-    }
+    coll_rdma_familiar_seal(&s->visit);
+    attach_direct(s);
     coll_rdma_context_unlock();
-    if (familiar) {
-        s->failer = s->size;
-        return ret;
-    }
 
     flags[FAILER] = !s->ok && other_rank != s->reason ? s->rank : s->size;
     flags[ONE_HOST] = !s->need_remote;
@@ -382,6 +407,7 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
     flags[ALONE] = !is_oversubscribed(s);
     ret = coll_rdma_agree(module, comm, flags, NFLAGS);
     s->failer = flags[FAILER];
+    coll_rdma_familiar_clear(&s->visit);
     if (OMPI_SUCCESS != ret || s->failer < s->size) {
         fail(s, other_rank);
         return ret;
@@ -417,9 +443,7 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
         fail(s, other_rank);
     }
     if (OMPI_SUCCESS == ret && s->ok && s->group->all_direct && 1 == s->nnodes) {
-        coll_rdma_context_lock();
-        coll_rdma_familiar_add(comm, s->parameters, s->peers, &s->agreed);
-        coll_rdma_context_unlock();
+        introduce(s);
     }
     return ret;
 }
@@ -465,6 +489,11 @@ int coll_rdma_setup(coll_rdma_module_t *module, ompi_communicator_t *comm)
         drop_peers(&s);
         coll_rdma_context_lock();
         crdma_group_free(s.group);
+        coll_rdma_context_unlock();
+    }
+    if (s.visiting) {
+        coll_rdma_context_lock();
+        coll_rdma_familiar_end(&s.visit);
         coll_rdma_context_unlock();
     }
     setup_free(&s);

@@ -29,6 +29,7 @@ struct crdma_slab_bin {
 crdma_status_t crdma_slab_create(size_t size, crdma_slab_t **out)
 {
     crdma_slab_t *slab = calloc(1, sizeof(*slab));
+    int reason;
 
     if (NULL == slab) {
         return CRDMA_ERR_NOMEM;
@@ -36,19 +37,22 @@ crdma_status_t crdma_slab_create(size_t size, crdma_slab_t **out)
     slab->size = crdma_slab_promise_size(size < 4 * PAGE ? 4 * PAGE : size);
     slab->fd = memfd_create("coll_rdma", MFD_CLOEXEC);
     if (0 > slab->fd) {
-        crdma_log(CRDMA_LOG_ERROR, "memfd_create failed: %s", strerror(errno));
+        reason = errno;
+        crdma_log(CRDMA_LOG_SETUP, "memfd_create failed: %s", strerror(reason));
         goto free_slab;
     }
     if (0 != ftruncate(slab->fd, (off_t) slab->size)) {
-        crdma_log(CRDMA_LOG_ERROR, "cannot size the preregistered memory to %zu bytes: %s",
-                  slab->size, strerror(errno));
+        reason = errno;
+        crdma_log(CRDMA_LOG_SETUP, "cannot size the preregistered memory to %zu bytes: %s",
+                  slab->size, strerror(reason));
         goto close_fd;
     }
     slab->base = mmap(NULL, slab->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
                       slab->fd, 0);
     if (MAP_FAILED == slab->base) {
-        crdma_log(CRDMA_LOG_ERROR, "cannot map %zu bytes of preregistered memory: %s", slab->size,
-                  strerror(errno));
+        reason = errno;
+        crdma_log(CRDMA_LOG_SETUP, "cannot map %zu bytes of preregistered memory: %s", slab->size,
+                  strerror(reason));
         goto close_fd;
     }
     if (sizeof(slab->cookie) != getrandom(&slab->cookie, sizeof(slab->cookie), GRND_NONBLOCK)) {
@@ -69,6 +73,7 @@ close_fd:
     close(slab->fd);
 free_slab:
     free(slab);
+    errno = reason;
     return CRDMA_ERR_SYSTEM;
 }
 

@@ -58,7 +58,7 @@ struct crdma_slab {
 #define CRDMA_SLAB_UNIT ((size_t) 128)
 #define CRDMA_SLAB_PAGE ((size_t) 4096)
 
-/* size: the limit in bytes, rounded up to pages. */
+/* size: the limit in bytes, rounded up to pages. CRDMA_ERR_SYSTEM: errno says why. */
 crdma_status_t crdma_slab_create(size_t size, crdma_slab_t **slab);
 void crdma_slab_destroy(crdma_slab_t *slab);
 

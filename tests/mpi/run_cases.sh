@@ -127,6 +127,16 @@ add_mismatches()
     done
 }
 
+# Communicators whose making overlaps. $3: --quick, or nothing.
+add_setups()
+{
+    local mode
+
+    for mode in all threads files; do
+        add plain "$1" "$2" default test_setup --mode $mode ${3-}
+    done
+}
+
 # Open MPI's own use of UCX beside ours, where it has one. $1: --quick, or nothing.
 add_pml_ucx()
 {
@@ -166,6 +176,7 @@ cases_quick()
     add plain 2 shm default test_dupfree --quick
     add plain 2 shm default test_threads --quick
     add plain 3 posix default test_threads --quick
+    add_setups 3 shm --quick
     add_mismatches 2 shm
     add kill 3 shm default test_kill --mode last
     add kill 3 posix default test_kill --mode first
@@ -218,6 +229,10 @@ cases_default()
     done
     add plain 2 shm default test_comms --mode many
     add plain 5 shm default test_comms --mode many --quick
+    add_setups 2 shm --quick
+    add_setups 4 shm
+    add_setups 8 shm --quick
+    add_setups 3 posix --quick
     add plain 2 shm default test_comms --mode spawn
     add plain 2 posix default test_comms --mode spawn
     add plain 2 shm default test_dupfree
@@ -256,6 +271,7 @@ cases_full()
             add plain $ranks $transport default test_comms
             add plain $ranks $transport default test_comms --mode many
             add plain $ranks $transport default test_threads
+            add_setups $ranks $transport
             add_python $ranks $transport
             if [ $ranks -gt 1 ]; then
                 add_mismatches $ranks $transport
@@ -287,6 +303,7 @@ cases_stock()
         add plain $ranks stock default test_comms $(effort $ranks stock)
         add plain $ranks stock default test_comms --mode many --quick
         add plain $ranks stock default test_threads $(effort $ranks stock)
+        add plain $ranks stock default test_setup $(effort $ranks stock)
         add_python $ranks stock
     done
     add plain 2 stock default test_comms --mode spawn
