@@ -70,8 +70,11 @@
  * ranks has 63 such rings). */
 #define TRIM_MOST 512
 
-/* Rings that are promised to a group; more are served while there is room. */
+/* Rings that are promised to a group, spare ones within a host (edge.h); more are served while there is room. Promised
+ * per communicator of 16 and of 64 ranks: 1.0 -> 0.3 MB and 4.4 -> 1.3 MB, so the limit is reached after 3,300 of
+ * them instead of 1,000 and 800 instead of 240. */
 #define EDGES_RESERVED 64
+#define SPARE_BLOCKS 2
 
 typedef struct departed {
     struct departed *next;
@@ -153,7 +156,7 @@ static crdma_status_t reserve_rings(crdma_group_t *g)
 {
     const size_t n = (size_t) (g->size - 1 < EDGES_RESERVED ? g->size - 1 : EDGES_RESERVED);
     const size_t size = crdma_slab_promise_size(
-        n * crdma_edge_slab_size(g->all_direct ? &g->direct : &g->remote, !g->all_direct));
+        n * crdma_edge_slab_size(g->all_direct ? &g->spare : &g->remote, !g->all_direct));
     crdma_status_t status = crdma_slab_reserve(g->slab, size);
 
     if (CRDMA_OK == status) {
@@ -235,6 +238,9 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
     if (g->size >= LARGE_GROUP) {
         fill_pages(&g->direct);
     }
+    crdma_ring_geometry_init(&g->spare,
+                             g->direct.block_count < SPARE_BLOCKS ? g->direct.block_count : SPARE_BLOCKS,
+                             g->direct.ll_max, g->direct.block_size);
     crdma_stage_init(&g->stage, g->size >= LARGE_GROUP ? NULL : g->slab, g->direct.block_size);
     set_geometry(&g->remote, g->size >= LARGE_GROUP           ? LARGE_BLOCKS
                              : 0 != config->remote_blocks ? config->remote_blocks
@@ -393,9 +399,10 @@ crdma_status_t crdma_group_edge(crdma_group_t *g, int rank, crdma_edge_t **edge)
         const crdma_addr_t mail_remote = crdma_group_region_of(g, rank) + offsetof(crdma_region_t, mailbox)
                                          + (crdma_addr_t) g->rank * sizeof(uint64_t);
 
-        status = crdma_edge_create(g->slab,
-                                   NULL != g->peers[rank]->map ? &g->direct : &g->remote,
-                                   g->peers[rank], rank,
+        const bool direct = NULL != g->peers[rank]->map;
+
+        status = crdma_edge_create(g->slab, direct ? &g->direct : &g->remote,
+                                   direct ? &g->spare : NULL, g->peers[rank], rank,
                                    &g->region->mailbox[rank], mail_remote, g->start,
                                    &g->edges[rank]);
         if (CRDMA_OK == status && !g->edges[rank]->remote) {

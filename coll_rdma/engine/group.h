@@ -37,6 +37,7 @@ typedef struct crdma_group {
     char name[32]; /* for messages: "cid 3" */
     crdma_slab_t *slab;
     crdma_ring_geometry_t direct, remote; /* rings of direct and of remote peers */
+    crdma_ring_geometry_t spare; /* of direct peers, where memory is short */
     crdma_rndv_mode_t rndv_direct[CRDMA_NCOLLS]; /* direct peers */
     crdma_rndv_mode_t rndv_remote;
     crdma_peer_t **peers;   /* by rank; NULL at own rank */

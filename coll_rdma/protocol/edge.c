@@ -8,6 +8,9 @@
 
 #include "coll_rdma/base/log.h"
 
+/* In the mail: the ring is a spare one. */
+#define SPARE ((uint64_t) 1 << 32)
+
 static crdma_addr_t line_of(uint64_t mail, int half)
 {
     return (crdma_addr_t) (uint32_t) (mail >> 32 * half) * CRDMA_LINE;
@@ -15,10 +18,28 @@ static crdma_addr_t line_of(uint64_t mail, int half)
 
 static void free_ring(crdma_slab_t *slab, const crdma_edge_t *edge)
 {
+    crdma_slab_unreserve(slab, edge->reserved);
     crdma_slab_free(slab, edge->rx_addr, edge->rx_size);
     if (0 != edge->blocks_size) {
         crdma_slab_free(slab, edge->blocks_addr, edge->blocks_size);
     }
+}
+
+/* A full ring if the slab has room that it has not promised, else a spare one. */
+static const crdma_ring_geometry_t *choose(crdma_slab_t *slab, crdma_edge_t *edge,
+                                           const crdma_ring_geometry_t *full,
+                                           const crdma_ring_geometry_t *spare)
+{
+    const size_t more = crdma_slab_promise_size(crdma_slab_block_size(full->blocks));
+
+    if (NULL == spare || spare->block_count == full->block_count) {
+        return full;
+    }
+    if (CRDMA_OK != crdma_slab_reserve(slab, more)) {
+        return spare;
+    }
+    edge->reserved = more;
+    return full;
 }
 
 static crdma_status_t make_ring(crdma_slab_t *slab, crdma_edge_t *edge, uint64_t start)
@@ -57,8 +78,9 @@ static crdma_status_t make_ring(crdma_slab_t *slab, crdma_edge_t *edge, uint64_t
 }
 
 crdma_status_t crdma_edge_create(crdma_slab_t *slab, const crdma_ring_geometry_t *geometry,
-                                 crdma_peer_t *peer, int rank, const uint64_t *mail,
-                                 crdma_addr_t mail_remote, uint64_t start, crdma_edge_t **out)
+                                 const crdma_ring_geometry_t *spare, crdma_peer_t *peer, int rank,
+                                 const uint64_t *mail, crdma_addr_t mail_remote, uint64_t start,
+                                 crdma_edge_t **out)
 {
     crdma_edge_t *edge = calloc(1, sizeof(*edge) + geometry->window);
     crdma_status_t status;
@@ -66,7 +88,10 @@ crdma_status_t crdma_edge_create(crdma_slab_t *slab, const crdma_ring_geometry_t
     if (NULL == edge) {
         return CRDMA_ERR_NOMEM;
     }
-    edge->geometry = geometry;
+    edge->geometry = choose(slab, edge, geometry, spare);
+    edge->geometries[0] = geometry;
+    edge->geometries[1] = spare;
+    edge->tx_geometry = geometry;
     edge->peer = peer;
     edge->rank = rank;
     edge->remote = NULL == peer->map;
@@ -74,6 +99,7 @@ crdma_status_t crdma_edge_create(crdma_slab_t *slab, const crdma_ring_geometry_t
     edge->rx_ahead = (uint8_t *) (edge + 1);
     status = make_ring(slab, edge, start);
     if (CRDMA_OK != status) {
+        crdma_slab_unreserve(slab, edge->reserved);
         free(edge);
         return status;
     }
@@ -97,7 +123,8 @@ crdma_status_t crdma_edge_create(crdma_slab_t *slab, const crdma_ring_geometry_t
             return status;
         }
     } else {
-        edge->mail_out = edge->blocks_addr / CRDMA_LINE << 32 | edge->rx_addr / CRDMA_LINE;
+        edge->mail_out = (edge->blocks_addr / CRDMA_LINE | (edge->geometry == spare)) << 32
+                         | edge->rx_addr / CRDMA_LINE;
         /* Release: the cleared ring is there before its address. Pairs with the acquire load in
          * crdma_edge_try_open of the peer. */
         __atomic_store_n((uint64_t *) (peer->map + mail_remote), edge->mail_out,
@@ -121,7 +148,8 @@ crdma_status_t crdma_edge_try_open(crdma_edge_t *edge)
         edge->tx_addr = address;
     } else {
         edge->tx_ring = edge->peer->map + line_of(address, 0);
-        edge->tx_blocks = edge->peer->map + line_of(address, 1);
+        edge->tx_blocks = edge->peer->map + line_of(address & ~SPARE, 1);
+        edge->tx_geometry = edge->geometries[0 != (address & SPARE)];
         edge->credit_out = (uint64_t *) edge->tx_ring;
     }
     edge->open = true;

@@ -5,7 +5,11 @@
  * into my entry of its mailbox; the peer does the same. No reply is needed: an edge can send
  * once the peer's entry in my own mailbox is set. Mailbox entries are 0 (nothing yet), an
  * address, or CRDMA_MAIL_LEFT. The address of a direct ring is two: the line (64 bytes) of its head in the
- * low half, that of its blocks in the high half.
+ * low half, that of its blocks in the high half; these begin at pages, so the lowest bit there says
+ * whether it is a spare ring.
+ *
+ * A spare ring has the fewest blocks that work. Only such rings are promised to a communicator by the slab; a
+ * full one is taken while there is room. The two directions of an edge may differ.
  *
  * Who may write what:
  * 1. rx ring (in my slab): only the peer, except that I scrub cells whose credit I have not
@@ -30,7 +34,8 @@
 #define CRDMA_MAIL_LEFT ((uint64_t) 1)
 
 typedef struct crdma_edge {
-    const crdma_ring_geometry_t *geometry;
+    const crdma_ring_geometry_t *geometry;    /* of rx_ring */
+    const crdma_ring_geometry_t *tx_geometry; /* of tx_ring: differs in the number of blocks */
     crdma_peer_t *peer;
     char *rx_ring;
     char *tx_ring;         /* NULL until the peer's address is known (direct) */
@@ -50,6 +55,8 @@ typedef struct crdma_edge {
     uint64_t seen_sig;     /* signature of the message that did not match */
     crdma_addr_t rx_addr, blocks_addr; /* in my slab; direct: of head and blocks */
     size_t rx_size, blocks_size; /* of these; the geometry may go before they do. blocks_size: 0 if remote */
+    const crdma_ring_geometry_t *geometries[2]; /* full, spare */
+    size_t reserved;       /* promised by the slab to this edge, on top of what the group has been */
     crdma_addr_t tx_addr;  /* remote: of the ring in the peer's slab */
     crdma_tx_t tx;         /* remote: puts under way */
     struct crdma_stage *stage; /* direct: where I leave messages from stage_min bytes on */
@@ -59,10 +66,10 @@ typedef struct crdma_edge {
     bool open;             /* the peer's ring address is known */
 } crdma_edge_t;
 
-/* Allocate the ring and tell the peer. `mail` is my mailbox entry for the peer, `mail_remote`
+/* Allocate the ring, of either geometry, and tell the peer. spare: NULL if the peer is remote. `mail` is my mailbox entry for the peer, `mail_remote`
  * the address of its entry for me. start: first position, in both directions. */
 crdma_status_t crdma_edge_create(crdma_slab_t *slab, const crdma_ring_geometry_t *geometry,
-                                 crdma_peer_t *peer, int rank, const uint64_t *mail,
+                                 const crdma_ring_geometry_t *spare, crdma_peer_t *peer, int rank, const uint64_t *mail,
                                  crdma_addr_t mail_remote, uint64_t start, crdma_edge_t **edge);
 
 /* Say that I will not touch the peer's memory again. The edge itself stays until crdma_edge_free. */
@@ -81,7 +88,7 @@ static inline size_t crdma_edge_slab_size(const crdma_ring_geometry_t *g, bool r
 /* The blocks of a position. */
 static inline crdma_slot_t *crdma_edge_tx_block(const crdma_edge_t *edge, uint64_t position)
 {
-    return crdma_ring_block(edge->geometry, edge->tx_blocks, position);
+    return crdma_ring_block(edge->tx_geometry, edge->tx_blocks, position);
 }
 
 static inline crdma_slot_t *crdma_edge_rx_block(const crdma_edge_t *edge, uint64_t position)

@@ -65,7 +65,7 @@ static crdma_status_t send_slots(crdma_send_t *send)
         const uint64_t flag = send->position << 32 | n;
         crdma_slot_t *slot;
 
-        if (!crdma_edge_has_credit(edge, send->position, edge->geometry->block_count)) {
+        if (!crdma_edge_has_credit(edge, send->position, edge->tx_geometry->block_count)) {
             return CRDMA_AGAIN;
         }
         slot = crdma_edge_tx_block(edge, send->position);

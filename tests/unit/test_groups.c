@@ -7,7 +7,8 @@
  *   recycled   nothing of a group returns to the slab before every peer has left it
  *   flat       10,000 groups made, used and freed: memory as after the first ones
  *   plans      more plans than are kept
- *   promised   a group that was promised memory gets it, all others are refused
+ *   promised   a group that was promised memory gets it, all others are refused; where rings of another
+ *              number of blocks are promised than are taken while there is room, both kinds meet
  */
 #include <check.h>
 #include <stdlib.h>
@@ -223,11 +224,11 @@ static crdma_status_t finish(const ranks_t *me, crdma_group_t *g, const crdma_ad
 static void promises(ranks_t *me, void *arg)
 {
     static const crdma_addr_t unknown[RANKS_MAX];
+    const bool spares = NULL != arg;
     crdma_group_t *g[256];
     crdma_addr_t all[RANKS_MAX];
-    int n = 0;
+    int n = 0, full = 0, spare = 0, mixed = 0;
 
-    (void)arg;
     for (;; ++n) {
         crdma_status_t status;
 
@@ -255,6 +256,12 @@ static void promises(ranks_t *me, void *arg)
         RANKS_REQUIRE(CRDMA_OK == status);
     }
     RANKS_REQUIRE(4 < n, "(%d groups)", n);
+    if (spares) { /* room for some full rings */
+        for (int most = n / 2; n > most; --n) {
+            crdma_group_free(g[n - 1]);
+        }
+        RANKS_REQUIRE(0 == crdma_group_reap(me->slab));
+    }
     for (int i = 0; i < n; ++i) {
         const call_t c = {.coll = CRDMA_ALLREDUCE,
                           .alg = CRDMA_ALG_EXCHANGE,
@@ -263,9 +270,37 @@ static void promises(ranks_t *me, void *arg)
                           .elsize = 4,
                           .count = 5,
                           .seed = (uint64_t)i};
+        uint64_t state = 100 + (uint64_t)i;
 
+        if (spares && 0 == i % 3) { /* so that full rings are not the same ones everywhere */
+            const int first = (me->rank + 1 + i % (me->size - 1)) % me->size;
+            crdma_edge_t *edge;
+
+            RANKS_REQUIRE(CRDMA_OK == crdma_group_edge(g[i], first, &edge));
+        }
         run_one(me, g[i], &c);
+        for (int k = 0; spares && k < 6; ++k) {
+            const call_t more = call_random(&state, me->size, 1, 20000);
+
+            run_one(me, g[i], &more);
+        }
     }
+    for (int i = 0; i < n; ++i) {
+        for (int r = 0; r < me->size; ++r) {
+            const crdma_edge_t *edge = g[i]->edges[r];
+
+            full += NULL != edge && edge->geometry == &g[i]->direct;
+            spare += NULL != edge && edge->geometry == &g[i]->spare;
+            mixed += NULL != edge && edge->open && edge->geometry != edge->tx_geometry;
+        }
+    }
+    RANKS_REQUIRE(!spares || (0 < full && 0 < spare), "(%d full, %d spare)", full, spare);
+    ranks_exchange(me, (uint64_t)mixed, all);
+    mixed = 0;
+    for (int r = 0; r < me->size; ++r) {
+        mixed += (int)all[r];
+    }
+    RANKS_REQUIRE(!spares || 0 < mixed, "(no edge with a full and a spare ring)");
     for (int i = 0; i < n; ++i) {
         crdma_group_free(g[i]);
     }
@@ -279,10 +314,14 @@ START_TEST(promised)
                                  .slab = (size_t)512 << 10,
                                  .capture = true,
                                  .time_limit = 30,
-                                 .wire = 0 == _i ? RANKS_DIRECT : RANKS_REMOTE};
+                                 .wire = 1 == _i ? RANKS_REMOTE : RANKS_DIRECT};
 
     tiny_ring();
-    ck_assert_int_eq(0, ranks_run(&setup, promises, NULL));
+    if (2 == _i) {
+        crdma_params.block_size = 1024;
+        crdma_params.block_count = 32;
+    }
+    ck_assert_int_eq(0, ranks_run(&setup, promises, 2 == _i ? &crdma_params : NULL));
 }
 END_TEST
 
@@ -295,7 +334,7 @@ static Suite *groups_suite(void)
     tcase_add_test(tcase, recycled);
     tcase_add_test(tcase, flat);
     tcase_add_test(tcase, plans);
-    tcase_add_loop_test(tcase, promised, 0, 2);
+    tcase_add_loop_test(tcase, promised, 0, 3);
     tcase_set_timeout(tcase, 120);
     suite_add_tcase(suite, tcase);
     return suite;

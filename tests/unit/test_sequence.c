@@ -309,7 +309,7 @@ static void pair_open(pair_t *p, const crdma_ring_geometry_t *g, uint64_t start)
         p->peer[i] = (crdma_peer_t){.map = p->slab[!i]->base, .map_size = p->slab[!i]->size};
     }
     for (int i = 0; i < 2; ++i) {
-        ck_assert_int_eq(CRDMA_OK, crdma_edge_create(p->slab[i], g, &p->peer[i], !i,
+        ck_assert_int_eq(CRDMA_OK, crdma_edge_create(p->slab[i], g, g, &p->peer[i], !i,
                                                      crdma_slab_at(p->slab[i], p->mailbox[i]),
                                                      p->mailbox[!i], start, &p->edge[i]));
         ck_assert_int_eq(0 == i ? CRDMA_AGAIN : CRDMA_OK, crdma_edge_open(p->edge[i]));
