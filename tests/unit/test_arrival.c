@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "perf/arrival.h"
+#include "tests/unit/run_suite.h"
 
 #define RANKS 3
 #define TURNS 1000
@@ -59,14 +60,9 @@ int main(void)
 {
     Suite *suite = suite_create("arrival");
     TCase *tcase = tcase_create("arrival");
-    SRunner *runner = srunner_create(suite);
-    int failed;
 
     tcase_add_test(tcase, bounded);
     tcase_add_test(tcase, every_order);
     suite_add_tcase(suite, tcase);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite, CK_ENV);
 }

@@ -15,6 +15,7 @@
 
 #include "coll_rdma/base/params.h"
 #include "tests/unit/calls.h"
+#include "tests/unit/run_suite.h"
 
 /* Tests can be made longer: CRDMA_TEST_SCALE=10. */
 static int scaled(int n)
@@ -260,10 +261,5 @@ static Suite *engine_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(engine_suite());
-
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(engine_suite(), CK_ENV);
 }

@@ -13,6 +13,7 @@
 #include "coll_rdma/base/params.h"
 #include "tests/unit/calls.h"
 #include "tests/unit/fake_transport.h"
+#include "tests/unit/run_suite.h"
 
 static int scaled(int n)
 {
@@ -203,10 +204,5 @@ static Suite *remote_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(remote_suite());
-
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(remote_suite(), CK_ENV);
 }

@@ -20,6 +20,7 @@
 #include "coll_rdma/base/params.h"
 #include "tests/unit/calls.h"
 #include "tests/unit/fake_transport.h"
+#include "tests/unit/run_suite.h"
 
 enum { SMALL = 12, MIDDLE = 600, LARGE = 40000 };
 
@@ -368,10 +369,5 @@ static Suite *failures_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(failures_suite());
-
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(failures_suite(), CK_ENV);
 }

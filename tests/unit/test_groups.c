@@ -17,6 +17,7 @@
 
 #include "coll_rdma/base/params.h"
 #include "tests/unit/calls.h"
+#include "tests/unit/run_suite.h"
 
 static void tiny_ring(void)
 {
@@ -342,10 +343,5 @@ static Suite *groups_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(groups_suite());
-
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(groups_suite(), CK_ENV);
 }

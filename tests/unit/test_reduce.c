@@ -9,6 +9,7 @@
 
 #include "coll_rdma/device/host_reduce.h"
 #include "tests/unit/reduce_oracle.h"
+#include "tests/unit/run_suite.h"
 
 enum {
     MAX_SRC = 17,
@@ -395,9 +396,5 @@ int main(void)
     tcase_add_test(tcase, ids_out_of_range_are_harmless);
     suite_add_tcase(suite, tcase);
 
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite, CK_NORMAL);
 }

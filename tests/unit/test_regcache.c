@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "coll_rdma/memory/regcache.h"
+#include "tests/unit/run_suite.h"
 
 enum { PAGE = 4096, KIB64 = 65536 };
 
@@ -257,11 +258,5 @@ static Suite *regcache_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(regcache_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(regcache_suite(), CK_ENV);
 }

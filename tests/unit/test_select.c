@@ -12,6 +12,7 @@
 
 #include "coll_rdma/base/params.h"
 #include "coll_rdma/select/select.h"
+#include "tests/unit/run_suite.h"
 
 enum { KIB = 1024, MIB = 1 << 20 };
 
@@ -378,10 +379,5 @@ static Suite *select_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(select_suite());
-
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(select_suite(), CK_ENV);
 }

@@ -17,6 +17,7 @@
 
 #include "coll_rdma/protocol/ll.h"
 #include "coll_rdma/protocol/rendezvous.h"
+#include "tests/unit/run_suite.h"
 
 static const uint64_t P31 = (uint64_t)1 << 31, P32 = (uint64_t)1 << 32;
 
@@ -611,10 +612,5 @@ static Suite *sequence_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(sequence_suite());
-
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(sequence_suite(), CK_ENV);
 }

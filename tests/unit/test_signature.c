@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "coll_rdma/protocol/signature.h"
+#include "tests/unit/run_suite.h"
 
 typedef struct call {
     crdma_coll_t coll;
@@ -180,10 +181,5 @@ static Suite *signature_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(signature_suite());
-
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(signature_suite(), CK_ENV);
 }

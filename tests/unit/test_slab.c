@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "coll_rdma/transport/shm.h"
+#include "tests/unit/run_suite.h"
 
 enum { MIB = 1 << 20 };
 
@@ -424,10 +425,5 @@ static Suite *slab_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(slab_suite());
-
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(slab_suite(), CK_ENV);
 }

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "tests/hosts/wire.h"
+#include "tests/unit/run_suite.h"
 
 enum { US = 1000, LENGTH = 100, LONG = 60000 };
 
@@ -248,8 +249,6 @@ int main(void)
 {
     Suite *suite = suite_create("wire");
     TCase *tcase = tcase_create("wire");
-    SRunner *runner = srunner_create(suite);
-    int failed;
 
     tcase_add_test(tcase, delay);
     tcase_add_test(tcase, rate);
@@ -259,8 +258,5 @@ int main(void)
     tcase_add_test(tcase, everybody);
     tcase_add_test(tcase, memory);
     suite_add_tcase(suite, tcase);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return 0 == failed ? 0 : 1;
+    return run_suite(suite, CK_NORMAL);
 }
