@@ -135,6 +135,7 @@ add_setups()
     for mode in all threads files; do
         add plain "$1" "$2" default test_setup --mode $mode ${3-}
     done
+    [ "$2" != shm ] || add call "$1" shm default little_shm "$1"
 }
 
 # Open MPI's own use of UCX beside ours, where it has one. $1: --quick, or nothing.

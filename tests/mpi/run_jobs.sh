@@ -136,6 +136,31 @@ call_result()
     esac
 }
 
+# A case of kind `call`: /dev/shm has no room. Open MPI does without it, and the component serves all the
+# same, since its memory has no name.
+little_shm() # RANKS
+{
+    local log=$LOG_DIR/little_shm status
+    local -a options
+
+    if ! unshare -m true 2>/dev/null; then
+        echo "no mounts of one's own here (root)"
+        return 77
+    fi
+    launch_options "$1"
+    component_options
+    # shellcheck disable=SC2016 # for the other shell
+    LIMIT=60 launch "$log" unshare -m sh -c 'mount -t tmpfs -o size=64k tmpfs /dev/shm && exec "$@"' sh \
+        "${mpirun_command[@]}" "${options[@]}" --mca coll rdma --mca coll_rdma_transport shm \
+        --mca coll_rdma_verbose 1 "$TEST_BIN_DIR/test_setup" --quick
+    status=$?
+    cat "$log"
+    [ $status -eq 0 ] && grep -q 'MPI_COMM_WORLD): rank 0/.* ready' "$log"
+    status=$?
+    rm -f "$log"
+    return $status
+}
+
 # spawns RANKS: whether MPI_Comm_spawn and the first messages work here without the component. Between
 # isolated network interfaces they do not.
 spawns()
