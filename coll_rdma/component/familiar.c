@@ -112,6 +112,18 @@ static bool make_doors(coll_rdma_familiar_t *list)
     return true;
 }
 
+/* Doors that could never be used would only be memory that an adapter pins. */
+static bool on_this_host(ompi_communicator_t *comm)
+{
+    for (int r = 0; r < ompi_comm_size(comm); ++r) {
+        if (!OPAL_PROC_ON_LOCAL_NODE(ompi_comm_peer_lookup(comm, r)->super.proc_flags)) {
+            return false;
+        }
+    }
+    return CRDMA_TRANSPORT_UCP != crdma_params.transport
+           && CRDMA_TRANSPORT_VERBS != crdma_params.transport;
+}
+
 static coll_rdma_familiar_t *list_create(ompi_communicator_t *comm, crdma_slab_t *slab)
 {
     const size_t n = (size_t) ompi_comm_size(comm);
@@ -161,7 +173,8 @@ void coll_rdma_familiar_begin(coll_rdma_visit_t *visit, ompi_communicator_t *com
     while (NULL != list && !is_list_of(list, comm)) {
         list = list->next;
     }
-    if (NULL == list && NULL != slab && 0 == strangers && RANKS_MOST >= size && LISTS > nlists) {
+    if (NULL == list && NULL != slab && 0 == strangers && RANKS_MOST >= size && LISTS > nlists
+        && on_this_host(comm)) {
         list = list_create(comm, slab);
     }
     visit->list = list;

@@ -96,8 +96,8 @@ crdma_status_t crdma_slab_set_grow(crdma_slab_t *slab, crdma_slab_grow_t grow);
 crdma_status_t crdma_slab_reserve(crdma_slab_t *slab, size_t size);
 void crdma_slab_unreserve(crdma_slab_t *slab, size_t size);
 
-/* A block of `size` bytes, aligned to 4096 if it takes whole pages, else to 128; *fresh (may be NULL) tells that it has never been used
- * and is zero. CRDMA_ERR_NOMEM when the limit is reached. Thread-safe. */
+/* A block of `size` bytes, aligned to 4096 if it takes whole pages, else to 128; *fresh (may be NULL) tells
+ * that it has never been used and is zero. CRDMA_ERR_NOMEM when the limit is reached. Thread-safe. */
 crdma_status_t crdma_slab_alloc(crdma_slab_t *slab, size_t size, crdma_addr_t *addr, bool *fresh);
 void crdma_slab_free(crdma_slab_t *slab, crdma_addr_t addr, size_t size);
 

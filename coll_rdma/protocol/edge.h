@@ -66,8 +66,9 @@ typedef struct crdma_edge {
     bool open;             /* the peer's ring address is known */
 } crdma_edge_t;
 
-/* Allocate the ring, of either geometry, and tell the peer. spare: NULL if the peer is remote. `mail` is my mailbox entry for the peer, `mail_remote`
- * the address of its entry for me. start: first position, in both directions. */
+/* Allocate the ring, of either geometry, and tell the peer. spare: NULL if the peer is remote. `mail` is my
+ * mailbox entry for the peer, `mail_remote` the address of its entry for me. start: first position, in both
+ * directions. */
 crdma_status_t crdma_edge_create(crdma_slab_t *slab, const crdma_ring_geometry_t *geometry,
                                  const crdma_ring_geometry_t *spare, crdma_peer_t *peer, int rank, const uint64_t *mail,
                                  crdma_addr_t mail_remote, uint64_t start, crdma_edge_t **edge);

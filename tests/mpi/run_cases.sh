@@ -177,7 +177,7 @@ cases_quick()
     add plain 2 shm default test_dupfree --quick
     add plain 2 shm default test_threads --quick
     add plain 3 posix default test_threads --quick
-    add_setups 3 shm --quick
+    add_setups 4 shm --quick
     add_mismatches 2 shm
     add kill 3 shm default test_kill --mode last
     add kill 3 posix default test_kill --mode first

@@ -193,6 +193,7 @@ static void idups(int rounds)
 typedef struct task {
     pthread_t thread;
     int number, rounds;
+    uint64_t first; /* different in each generation of threads */
     MPI_Comm parent;
 } task_t;
 
@@ -203,13 +204,14 @@ static void *work(void *argument)
     for (int round = 0; round < task->rounds; ++round) {
         MPI_Comm comm, second;
 
-        if (0 == test_hash(test_opt.seed, (uint64_t)task->number, (uint64_t)round,
-                           10 + (uint64_t)test_rank) %
-                     4) {
-            test_delay(200); /* another rank's thread is ahead */
-        }
+        const uint64_t delay = test_hash(test_opt.seed, (uint64_t)task->number, task->first + (uint64_t)round,
+                                         10 + (uint64_t)test_rank);
+
         test_note("thread %d, round %d: MPI_Comm_dup", task->number, round);
         MPI_Comm_dup(task->parent, &comm);
+        if (0 == round || 0 == delay % 4) {
+            test_delay((unsigned)(delay >> 32) % 400); /* another rank's thread is ahead */
+        }
         use(comm, "a thread's duplicate", 10 * round + task->number);
         MPI_Comm_dup(comm, &second);
         if (0 == round % 2) {
@@ -230,7 +232,7 @@ static void start_together(int round, int rounds)
     task_t tasks[THREADS];
 
     for (int t = 0; t < THREADS; ++t) {
-        tasks[t] = (task_t){.number = t, .rounds = rounds};
+        tasks[t] = (task_t){.number = t, .rounds = rounds, .first = 1000 * (uint64_t)round};
         /* two lists of processes, three threads on one of them */
         MPI_Comm_split(MPI_COMM_WORLD, 0, chance(round, test_rank, t / 3, 1000), &tasks[t].parent);
     }
@@ -329,8 +331,8 @@ int main(int argc, char **argv)
         if (provided < MPI_THREAD_MULTIPLE) {
             test_skip("this MPI library provides thread level %d, not MPI_THREAD_MULTIPLE", provided);
         }
-        for (int round = 0; round < (test_opt.quick ? 4 : 20); ++round) {
-            start_together(round, 6);
+        for (int round = 0; round < (test_opt.quick ? 8 : 40); ++round) {
+            start_together(round, 4);
         }
     } else if (0 == strcmp(mode, "files")) {
         files();
