@@ -77,7 +77,6 @@ cases_two()
     add plain 2 rc default test_random --quick
     add call 2 verbs default gpu 2 direct write - --mode far
     add call 4 auto default gpu_auto 4 direct write - --mode far
-    add call 4 auto default gpu_auto 4 direct read - segment_size=16384 --mode far
     add call 2 auto default other_transport # last: the port stays down
 }
 
