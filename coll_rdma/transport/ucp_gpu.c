@@ -1,8 +1,9 @@
 /*
- * GPU memory over UCX: where UCX was built with CUDA and the endpoint has real remote writes, UCX registers the
- * memory and its network adapter reads and writes there. Everywhere else the component copies through the
- * host, which is not left to UCX: it would copy in its own order and time, without our knowing what is
- * still to be flushed, and the active messages of ucp_message.c are stored by the host.
+ * GPU memory over UCX: where UCX was built with CUDA and the endpoint has real remote writes, UCX
+ * registers the memory and its network adapter reads and writes there. Everywhere else the
+ * component copies through the host, which is not left to UCX: it would copy in its own order and
+ * time, without our knowing what is still to be flushed, and the active messages of ucp_message.c
+ * are stored by the host.
  *
  * A registration comes with its packed key, which does not change while it lives.
  */

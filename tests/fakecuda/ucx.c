@@ -1,15 +1,18 @@
 /*
- * Stands between a program and UCX, for tests: a UCX without CUDA that seems to have it. With rc_verbs over soft-RoCE
- * (tests/rxe) UCX then moves the stand-in's GPU memory.
+ * Stands between a program and UCX, for tests: a UCX without CUDA that seems to have it. With
+ * rc_verbs over soft-RoCE (tests/rxe) UCX then moves the stand-in's GPU memory.
  *
  *   ucp_context_query      adds CUDA to the types of memory
- *   ucp_mem_map            of CUDA memory: maps the window (rdma.c), and has UCX register the mapping
- *   ucp_rkey_pack          puts in front of the key how far the mapping is from the address that the program knows
+ *   ucp_mem_map            of CUDA memory: maps the window (rdma.c), and UCX registers the mapping
+ *   ucp_rkey_pack          puts in front of the key how far the mapping is from the address that
+ *                          the program knows
  *   ucp_ep_rkey_unpack     takes that off again
- *   ucp_put_nbx, _get_nbx  add it to the remote address; a local buffer of memory type CUDA becomes its place in the
- *                          mapping. Without the type it stays as it is, and nobody can touch it
+ *   ucp_put_nbx, _get_nbx  add it to the remote address; a local buffer of memory type CUDA becomes
+ *                          its place in the mapping. Without the type it stays as it is, and nobody
+ *                          can touch it
  *
- * FAKEVERBS_REPORT=1: at the end a line tells how many registrations of GPU memory were made and ended.
+ * FAKEVERBS_REPORT=1: at the end a line tells how many registrations of GPU memory were made and
+ * ended.
  */
 #define _GNU_SOURCE /* RTLD_NEXT */
 
@@ -25,7 +28,7 @@
 
 #include "coll_rdma/device/cuda_driver.h"
 
-#define PUBLIC __attribute__((visibility("default")))
+#define PUBLIC     __attribute__((visibility("default")))
 #define NEXT(name) (*(void **)&next = dlsym(RTLD_NEXT, name))
 
 enum { MOST = 1024 };
