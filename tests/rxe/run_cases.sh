@@ -62,6 +62,7 @@ cases_gpu()
     add call 2 rc default gpu_ucx 2 direct write lost --mode far-lost
     add call 2 rc default gpu_ucx 2 direct read lost --mode far-lost
     add call 2 rc default gpu_ucx 2 direct write - gpu=direct --mode far-reuse
+    add call 2 rc default gpu_ucx_refused 2
 }
 
 cases_two()
@@ -284,6 +285,17 @@ gpu_killed() # RANKS WAY MODE
         [ "$(grep -c '^test_killed: survivor .* got its error' <<<"$text")" -eq $((ranks - 1)) ] &&
         grep -q ' transport=verbs memory=gpu' <<<"$text" &&
         grep -qE 'the peer has failed|lost process' <<<"$text"
+}
+
+# UCX has CUDA, but cannot register the memory.
+gpu_ucx_refused() # RANKS
+{
+    local gpu_transport=rc gpu_library=libfakeucx text ranks=$1
+
+    gpu_launch direct write address --mode far
+    grep -q '^test_direct: passed' <<<"$text" && grep -q ' transport=ucp' <<<"$text" &&
+        [ "$(grep -c 'UCX cannot register GPU memory, it goes through the host' <<<"$text")" -ge 1 ] &&
+        ! grep -q 'memory=gpu' <<<"$text"
 }
 
 # One rank is killed, and mpirun is told to let the others live: they must find out by themselves, soon, and
