@@ -25,8 +25,8 @@
  *    waited for before the kernel that reads them is started.
  * 3. A kernel that overwrites what peers still have to read waits for them, and first takes their
  *    data out of their memory: they may be waiting for us in the same way (op.c, invariant 2).
- * 4. Between the news that an adapter has written to our GPU and the first work that reads it there is
- *    a flush (device/cuda_rdma.h): `unflushed`.
+ * 4. Between the news that an adapter has written to our GPU and the first work that reads it there
+ *    is a flush (device/cuda_rdma.h): `unflushed`.
  *
  * Small messages, which only the last segment of a call has (crdma_device_fits), and
  * operands and messages of peers that are in host memory, or in GPU memory that cannot be opened,
@@ -86,7 +86,8 @@ bool crdma_device_possible(const crdma_group_t *g)
     return g->all_direct || (NULL != g->far->device_possible && g->far->device_possible());
 }
 
-/* Bytes from which messages of the call with all of this rank's peers are a rendezvous; SIZE_MAX: never. */
+/* Bytes from which messages of the call with all of this rank's peers are a rendezvous; SIZE_MAX:
+ * never. */
 static size_t rendezvous_from(const crdma_group_t *g, const crdma_plan_t *plan)
 {
     size_t least = 0;
@@ -101,9 +102,9 @@ static size_t rendezvous_from(const crdma_group_t *g, const crdma_plan_t *plan)
     return least;
 }
 
-/* Can the adapter reach the memory of the call, for all peers on other hosts? Partial results and operands
- * that it cannot reach come and go through the host, but if the buffers themselves must, the host should do
- * it all. */
+/* Can the adapter reach the memory of the call, for all peers on other hosts? Partial results and
+ * operands that it cannot reach come and go through the host, but if the buffers themselves must,
+ * the host should do it all. */
 static bool is_reached(const crdma_plan_t *plan, const crdma_cuda_call_t *call)
 {
     bool asked = false;
@@ -221,8 +222,8 @@ static crdma_status_t settle(crdma_op_t *op, int i)
     return status;
 }
 
-/* Where operand i of the REDUCE goes if it is moved, which is rare within a host; NULL: no memory. The place
- * behind the last one is for a partial result. */
+/* Where operand i of the REDUCE goes if it is moved, which is rare within a host; NULL: no memory.
+ * The place behind the last one is for a partial result. */
 static char *place(crdma_op_t *op, int i)
 {
     if (NULL == op->operands) {
@@ -236,8 +237,8 @@ static char *place(crdma_op_t *op, int i)
     return NULL == op->operands ? NULL : (char *)op->operands->data + (size_t)i * op->operand_bytes;
 }
 
-/* The message of a peer on another host, written to our GPU at `to` by the adapter. CRDMA_ERR_UNSUPPORTED: it
- * cannot, and nothing has happened. */
+/* The message of a peer on another host, written to our GPU at `to` by the adapter.
+ * CRDMA_ERR_UNSUPPORTED: it cannot, and nothing has happened. */
 static crdma_status_t land(crdma_op_t *op, int i, char *to)
 {
     crdma_recv_t *recv = &op->recvs[i];

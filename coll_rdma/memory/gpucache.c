@@ -4,8 +4,8 @@
 #include "coll_rdma/memory/gpucache.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
-#define PAGE ((uintptr_t) 4096)
 enum { ENTRIES = 64 };
 
 struct crdma_gpucache {
@@ -82,8 +82,9 @@ static crdma_gpu_registration_t *make_room(crdma_gpucache_t *cache)
 
 static crdma_gpu_registration_t *enter(crdma_gpucache_t *cache, const crdma_cuda_range_t *range)
 {
-    const uintptr_t start = range->base & ~(PAGE - 1);
-    const uintptr_t end = (range->base + range->bytes + PAGE - 1) & ~(PAGE - 1);
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t start = range->base & ~(page - 1);
+    const uintptr_t end = (range->base + range->bytes + page - 1) & ~(page - 1);
     crdma_gpu_registration_t *r = make_room(cache);
 
     if (NULL != r) {

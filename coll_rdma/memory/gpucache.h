@@ -1,17 +1,17 @@
 /*
- * Registrations of GPU memory with a network adapter, kept from call to call: whole allocations of the
- * driver, so a program with a few buffers registers a few times.
+ * Registrations of GPU memory with a network adapter, kept from call to call: whole allocations of
+ * the driver, so a program with a few buffers registers a few times.
  *
  * Who frees GPU memory cannot be watched as the host's memory is (regcache.h). But the driver
- * numbers allocations and never uses a number again, and every get asks for the number of what is at
- * the address:
+ * numbers allocations and never uses a number again, and every get asks for the number of what is
+ * at the address:
  *
  *   1. the same number: the same memory, the registration is good;
  *   2. another number, and an old registration that overlaps it: that memory has been freed; its
  *      registration ends before the new one begins;
- *   3. each get looks at one other registration without users, in turn, and ends it if its memory has been
- *      freed; making a new one looks at all of them. So memory that the application has freed is held for
- *      as many calls as there are registrations, at most.
+ *   3. each get looks at one other registration without users, in turn, and ends it if its memory
+ *      has been freed; making a new one looks at all of them. So memory that the application has
+ *      freed is held for as many calls as there are registrations, at most.
  *
  * An allocation that cannot be registered is remembered too, and not tried again.
  *
@@ -48,8 +48,8 @@ crdma_status_t crdma_gpucache_get(crdma_gpucache_t *cache, const void *address, 
                                   crdma_gpu_registration_t **registration);
 void crdma_gpucache_put(crdma_gpucache_t *cache, crdma_gpu_registration_t *registration);
 
-/* The registration that is in use for this address, or NULL: then it is host memory. Addresses of GPU
- * and host are never equal. */
+/* The registration that is in use for this address, or NULL: then it is host memory. Addresses of
+ * GPU and host are never equal. */
 crdma_gpu_registration_t *crdma_gpucache_find(const crdma_gpucache_t *cache, const void *address);
 
 /* How often a registration was got, and how often it had to be made. */

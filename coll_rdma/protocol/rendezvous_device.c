@@ -76,7 +76,7 @@ static crdma_status_t stage(crdma_send_t *send, crdma_slot_t *slot)
         return status;
     }
     send->staged = true;
-    slot->src = (uint64_t) (uintptr_t) send->stage->data;
+    slot->src = (uint64_t)(uintptr_t)send->stage->data;
     /* Pairs with crdma_rndv_want. */
     __atomic_store_n(&slot->dst, CRDMA_RNDV_STAGED, __ATOMIC_RELEASE);
     return CRDMA_AGAIN;

@@ -1,8 +1,9 @@
 /*
- * GPU memory over UCX: where UCX was built with CUDA and the endpoint has real remote writes, UCX registers the
- * memory and its network adapter reads and writes there. Everywhere else the component copies through the
- * host, which is not left to UCX: it would copy in its own order and time, without our knowing what is
- * still to be flushed, and the active messages of ucp_message.c are stored by the host.
+ * GPU memory over UCX: where UCX was built with CUDA and the endpoint has real remote writes, UCX
+ * registers the memory and its network adapter reads and writes there. Everywhere else the
+ * component copies through the host, which is not left to UCX: it would copy in its own order and
+ * time, without our knowing what is still to be flushed, and the active messages of ucp_message.c
+ * are stored by the host.
  *
  * A registration comes with its packed key, which does not change while it lives.
  */
@@ -18,6 +19,15 @@ typedef struct pinned {
     uint32_t key_length;
     uint8_t key[CRDMA_KEY_MAX];
 } pinned_t;
+
+/* Only the first time: each allocation is tried once. */
+static crdma_status_t refuse(crdma_ucp_state_t *s, const char *why)
+{
+    crdma_log(s->gpu_tried ? CRDMA_LOG_CALL : CRDMA_LOG_SETUP,
+              "UCX cannot register GPU memory, it goes through the host: %s", why);
+    s->gpu_tried = true;
+    return CRDMA_ERR_UNSUPPORTED;
+}
 
 static crdma_status_t gpu_enter(void *context, void *start, size_t len, void **handle)
 {
@@ -38,22 +48,19 @@ static crdma_status_t gpu_enter(void *context, void *start, size_t len, void **h
     }
     status = ucp_mem_map(s->context, &params, &pinned->memory);
     if (UCS_OK != status) {
-        crdma_log(CRDMA_LOG_SETUP, "UCX cannot register GPU memory, it goes through the host: %s",
-                  ucs_status_string(status));
         free(pinned);
-        return CRDMA_ERR_UNSUPPORTED;
+        return refuse(s, ucs_status_string(status));
     }
     status = ucp_rkey_pack(s->context, pinned->memory, &key, &length);
     if (UCS_OK != status || CRDMA_KEY_MAX < length) {
-        crdma_log(CRDMA_LOG_SETUP, "UCX makes no key for GPU memory: %s",
-                  UCS_OK != status ? ucs_status_string(status) : "it is too long");
         (void)ucp_mem_unmap(s->context, pinned->memory);
         if (UCS_OK == status) {
             ucp_rkey_buffer_release(key);
         }
         free(pinned);
-        return CRDMA_ERR_UNSUPPORTED;
+        return refuse(s, UCS_OK != status ? ucs_status_string(status) : "its key is too long");
     }
+    s->gpu_tried = s->gpu_works = true;
     memcpy(pinned->key, key, length);
     pinned->key_length = (uint32_t)length;
     ucp_rkey_buffer_release(key);
@@ -76,6 +83,7 @@ void crdma_ucp_gpu_open(crdma_ucp_state_t *s)
     ucp_context_attr_t attr = {.field_mask = UCP_ATTR_FIELD_MEMORY_TYPES};
 
     s->gpu = NULL;
+    s->gpu_tried = s->gpu_works = false;
     if (!s->wire && UCS_OK == ucp_context_query(s->context, &attr) &&
         0 != (attr.memory_types & UCS_BIT(UCS_MEMORY_TYPE_CUDA))) {
         (void)crdma_gpucache_create(&ops, &s->gpu); /* without one there is none to reach */
@@ -90,7 +98,9 @@ void crdma_ucp_gpu_close(crdma_ucp_state_t *s)
 
 bool crdma_ucp_device_possible(void)
 {
-    return crdma_ucp_state.open && NULL != crdma_ucp_state.gpu;
+    const crdma_ucp_state_t *s = &crdma_ucp_state;
+
+    return s->open && NULL != s->gpu && (s->gpu_works || !s->gpu_tried);
 }
 
 crdma_status_t crdma_ucp_device_enter(const crdma_peer_t *peer, const void *address, size_t len,

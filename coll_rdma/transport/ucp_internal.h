@@ -107,6 +107,7 @@ typedef struct crdma_ucp_state {
     struct landing *landings;        /* long messages to be fetched */
     crdma_ucp_exposure_t *exposures; /* user buffers that peers may write to */
     crdma_gpucache_t *gpu;           /* ucp_gpu.c; NULL: this UCX has no CUDA */
+    bool gpu_tried, gpu_works;
     crdma_ucp_note_t *notes;         /* received, oldest first */
     bool reap;                       /* some endpoint failed and wants closing */
 } crdma_ucp_state_t;

@@ -1,9 +1,9 @@
 /*
  * Registration of GPU memory with the device, so that it reads and writes there by itself.
  *
- * Two ways lead to it: the driver gives a dma-buf, which the kernel (5.12 and later) registers; or a
- * module of the driver (nvidia_peermem) lets the kernel register the address itself. Which of them works is found
- * out by the first registration; what works neither way stays with the host.
+ * Two ways lead to it: the driver gives a dma-buf, which the kernel (5.12 and later) registers; or
+ * a module of the driver (nvidia_peermem) lets the kernel register the address itself. Which of
+ * them works is found out by the first registration; what works neither way stays with the host.
  *
  * No relaxed ordering here either: what the GPU may see when is said in device/cuda_rdma.h.
  */
@@ -57,7 +57,8 @@ static crdma_status_t gpu_enter(void *context, void *start, size_t len, void **h
         return CRDMA_ERR_UNSUPPORTED;
     }
     if (!s->gpu_works) {
-        crdma_log(CRDMA_LOG_SETUP, "verbs: port %s: GPU memory is registered %s", s->port.name, how);
+        crdma_log(CRDMA_LOG_SETUP, "verbs: port %s: GPU memory is registered %s", s->port.name,
+                  how);
     }
     s->gpu_tried = s->gpu_works = true;
     *handle = memory;

@@ -1,20 +1,20 @@
 /*
- * Device memory that a network adapter reads and writes (GPUDirect RDMA). An adapter gets a window: pages of
- * their own, a memory file that stands for a dma-buf.
+ * Device memory that a network adapter reads and writes (GPUDirect RDMA). An adapter gets a window:
+ * pages of their own, a memory file that stands for a dma-buf.
  *
  *     where this driver works   | real ........... |   copies and kernels
  *     what the adapter has      | window ......... |   in a memory file of its own
  *     seen                      | both were equal to this when they were last compared
  *
- * What work writes (real differs from seen) is in the window as soon as the work is done. What the adapter writes (window
- * differs from seen) is in real after a flush only, as on a bus where writes to the GPU arrive after the
- * news of them: work that starts without a flush reads what was there before. So a flush that is forgotten is
- * wrong data, every time, not only when the bus is busy.
+ * What work writes (real differs from seen) is in the window as soon as the work is done. What the
+ * adapter writes (window differs from seen) is in real after a flush only, as on a bus where writes
+ * to the GPU arrive after the news of them: work that starts without a flush reads what was there
+ * before. So a flush that is forgotten is wrong data, every time, not only when the bus is busy.
  *
  * FAKECUDA_RDMA:
  *   (not set)   dma-buf; writes must be flushed
  *   ordered     dma-buf; work sees what was written before it started, without a flush
- *   address     no dma-buf: the adapter is given the address (verbs.c), as with the module nvidia_peermem
+ *   address     no dma-buf: the adapter is given the address (verbs.c), as with nvidia_peermem
  *   none        adapters cannot reach the memory
  *   unordered   neither in order nor to be flushed
  *   lost        flushes do nothing: a test that then still passes proves nothing
@@ -49,11 +49,16 @@ static bool is_way(const char *name)
 int fake_rdma_attribute(int attribute)
 {
     switch (attribute) {
-    case CRDMA_CU_RDMA_SUPPORTED: return !is_way("none");
-    case CRDMA_CU_RDMA_FLUSH_OPTIONS: return is_way("unordered") ? 0 : CRDMA_CU_FLUSH_BY_HOST;
-    case CRDMA_CU_RDMA_ORDERING: return is_way("ordered") ? CRDMA_CU_ORDERED_FOR_ALL : 0;
-    case CRDMA_CU_DMA_BUF_SUPPORTED: return !is_way("none") && !is_way("address");
-    default: return 0;
+    case CRDMA_CU_RDMA_SUPPORTED:
+        return !is_way("none");
+    case CRDMA_CU_RDMA_FLUSH_OPTIONS:
+        return is_way("unordered") ? 0 : CRDMA_CU_FLUSH_BY_HOST;
+    case CRDMA_CU_RDMA_ORDERING:
+        return is_way("ordered") ? CRDMA_CU_ORDERED_FOR_ALL : 0;
+    case CRDMA_CU_DMA_BUF_SUPPORTED:
+        return !is_way("none") && !is_way("address");
+    default:
+        return 0;
     }
 }
 
@@ -172,8 +177,8 @@ FAKE_API cuMemGetHandleForAddressRange(void *handle, crdma_cu_ptr_t p, size_t si
     return result;
 }
 
-/* For verbs.c: the file of the window at an address that somebody registers; -1: it is not device memory, or the
- * module is not loaded. */
+/* For verbs.c: the file of the window at an address that somebody registers; -1: it is not device
+ * memory, or the module is not loaded. */
 __attribute__((visibility("default"))) int fakecuda_peer_memory(void *start, size_t size)
 {
     const window_t *w;

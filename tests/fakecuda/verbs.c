@@ -1,10 +1,11 @@
 /*
- * Stands between a program and libibverbs, for tests with soft-RoCE, whose kernel driver registers no dma-buf.
+ * Stands between a program and libibverbs, for tests with soft-RoCE, whose kernel driver registers
+ * no dma-buf.
  *
- * ibv_reg_dmabuf_mr maps the descriptor, which is the memory file of a window (rdma.c), and registers the
- * mapping under the address that was asked for. What moves from then on is moved by the real device. ibv_reg_mr
- * of device memory does the same where FAKECUDA_RDMA=address; else the kernel refuses the address by itself,
- * because nothing is mapped there.
+ * ibv_reg_dmabuf_mr maps the descriptor, which is the memory file of a window (rdma.c), and
+ * registers the mapping under the address that was asked for. What moves from then on is moved by
+ * the real device. ibv_reg_mr of device memory does the same where FAKECUDA_RDMA=address; else the
+ * kernel refuses the address by itself, because nothing is mapped there.
  *
  * FAKEVERBS_REPORT=1: at the end a line tells how many registrations were made and ended.
  */
@@ -68,13 +69,14 @@ static struct ibv_mr *register_file(struct ibv_pd *pd, int fd, uint64_t offset, 
     return memory;
 }
 
-PUBLIC struct ibv_mr *ibv_reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset, size_t length, uint64_t iova,
-                                 int fd, int access)
+PUBLIC struct ibv_mr *ibv_reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset, size_t length,
+                                        uint64_t iova, int fd, int access)
 {
     return register_file(pd, fd, offset, length, iova, access);
 }
 
-static struct ibv_mr *reg(struct ibv_pd *pd, void *address, size_t length, uint64_t iova, int access)
+static struct ibv_mr *reg(struct ibv_pd *pd, void *address, size_t length, uint64_t iova,
+                          int access)
 {
     int (*peer_memory)(void *, size_t);
     void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
@@ -94,8 +96,8 @@ PUBLIC struct ibv_mr *ibv_reg_mr(struct ibv_pd *pd, void *address, size_t length
     return reg(pd, address, length, (uintptr_t)address, access);
 }
 
-PUBLIC struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *pd, void *address, size_t length, uint64_t iova,
-                                unsigned access)
+PUBLIC struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *pd, void *address, size_t length,
+                                       uint64_t iova, unsigned access)
 {
     return reg(pd, address, length, iova, (int)access);
 }

@@ -23,6 +23,7 @@
  *                must), before it tells a rank without a driver that its copy is there (that rank must)
  *   refuse-CALL  the first CALL of one rank fails (alloc, ipc_get, ipc_open, event, stream): results
  *                are right
+ *   far-reuse    as far, with coll_rdma_gpu = direct: the adapters' registrations of memory that was freed
  *   far-lost     FAKECUDA_RDMA=lost: flushes do nothing; passes if results are then wrong
  *   fail-CALL    a CALL of one rank fails when it is done (copy, launch), or, where CALL is nothing,
  *                one rank calls another operation: an error on all ranks
@@ -109,10 +110,10 @@ static void steady(size_t count)
 }
 
 /* The application frees its memory and gets the same addresses again, for other data. */
-static void reuse(void)
+static void reuse(size_t unit)
 {
     for (int round = 0; round < 12; ++round) {
-        const size_t count = 0 == round % 3 ? 400000 : 300000;
+        const size_t count = (0 == round % 3 ? 4 : 3) * unit;
         gpu_buffer_t in = gpu_buffer_new(GPU_DEVICE, count * sizeof(int), 0);
         gpu_buffer_t out = gpu_buffer_new(GPU_DEVICE, count * sizeof(int), 0);
         int *host = malloc(count * sizeof(int));
@@ -437,6 +438,9 @@ int main(int argc, char **argv)
         reason = gpu_open(0); /* all on one device */
     }
     MPI_Allreduce(&test_rank, &sum, 1, MPI_INT, MPI_SUM, comm);
+    for (int i = 0; is_mode("far") && i < 100; ++i) { /* UCX knows its ways after some calls */
+        MPI_Allreduce(&test_rank, &sum, 1, MPI_INT, MPI_SUM, comm);
+    }
     direct = is_mode("direct");
     has_kernels = crdma_cuda_can_reduce(CRDMA_OP_SUM, CRDMA_TYPE_INT32);
     if (!has_kernels && is_mode("order-staged")) {
@@ -463,6 +467,9 @@ int main(int argc, char **argv)
 
         MPI_Allreduce(MPI_IN_PLACE, &wrong, 1, MPI_INT64_T, MPI_SUM, comm);
         expect_wrong(wrong, -1);
+    } else if (is_mode("far-reuse")) {
+        direct = true; /* the runner's parameter */
+        reuse(5000);
     } else if (is_mode("far")) {
         expect_right((size_t)far_calls(20000, 2 * test_size + 2));
         expect_right((size_t)far_calls(150001, test_size + 3));
@@ -486,7 +493,7 @@ int main(int argc, char **argv)
         expect_right((size_t)several(NULL));
         steady(1000000);
         steady(150001);
-        reuse();
+        reuse(100000);
         operations(test_opt.quick ? 40000 : 100003);
     }
     return test_end();

@@ -1,18 +1,20 @@
 /*
- * A rank is killed while calls on GPU memory are under way: on a GPU or on its stand-in (tests/fakecuda).
+ * A rank is killed while calls on GPU memory are under way: on a GPU or on its stand-in
+ * (tests/fakecuda).
  *
- * Catches: survivors that wait for ever, for the dead rank or for work of their GPU that reads its memory;
- * a survivor that gets no error, or none in its later calls; memory that cannot be used or freed
- * any more afterwards. What is left in /dev/shm is the runner's to check (tests/gpu/run).
+ * Catches: survivors that wait for ever, for the dead rank or for work of their GPU that reads its
+ * memory; a survivor that gets no error, or none in its later calls; memory that cannot be used or
+ * freed any more afterwards. What is left in /dev/shm is the runner's to check (tests/gpu/run).
  *
  * Modes:
- *   waiting   (default) the last rank dies between two calls: the others are, or soon will be, waiting for it
- *   flight    it dies at some moment of its calls, with copies and kernels under way in its GPU, and others
- *             reading its memory
+ *   waiting   (default) the last rank dies between two calls: the others are, or soon will be,
+ *             waiting for it
+ *   flight    it dies at some moment of its calls, with copies and kernels under way in its GPU,
+ *             and others reading its memory
  *   first     as flight, but rank 0
  *
- * The runner lets the survivors live (mpirun --enable-recovery): they must find out by themselves. Each prints a
- * line when it got its error.
+ * The runner lets the survivors live (mpirun --enable-recovery): they must find out by themselves.
+ * Each prints a line when it got its error.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -29,7 +31,7 @@ enum { COUNT = 300000, ROUNDS = 100000, BEFORE = 6 };
 
 static void *die_later(void *argument)
 {
-    const long us = *(const long *) argument;
+    const long us = *(const long *)argument;
     struct timespec pause = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
 
     nanosleep(&pause, NULL);
@@ -79,7 +81,7 @@ int main(int argc, char **argv)
     for (int round = 0; MPI_SUCCESS == rc && round < ROUNDS; ++round) {
         test_note("round %d, rank %d dies in or after round %d", round, victim, BEFORE);
         if (BEFORE == round && victim == test_rank) {
-            us = flight ? (long) (test_hash(test_opt.seed, 1, 2, 3) % 100000) : 0;
+            us = flight ? (long)(test_hash(test_opt.seed, 1, 2, 3) % 100000) : 0;
             if (!flight) {
                 kill(getpid(), SIGKILL);
             }

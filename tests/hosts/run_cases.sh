@@ -20,7 +20,7 @@ cases_testbed()
 {
     local function
 
-    for function in testbed_fails testbed_delay testbed_loss testbed_rate testbed_down host_dies; do
+    for function in testbed_fails testbed_delay testbed_loss testbed_rate testbed_down host_dies gpu_through_host; do
         add call 0 - - $function
     done
 }

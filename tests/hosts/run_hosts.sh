@@ -218,3 +218,23 @@ host_dies()
     # files of the dead host stay: nobody there could remove them
     ! left_behind | grep ' process '
 }
+
+# Buffers in GPU memory (tests/fakecuda) on hosts that only TCP connects: through the host, by every rank.
+gpu_through_host()
+{
+    local log=$HOSTS_DIR/gpu fake=$TEST_BIN_DIR/../fakecuda status launched
+    local -a options
+
+    [ -e "$fake/libcuda.so.1" ] || { echo "tests/fakecuda/libcuda.so.1 is missing: make tests-build"; return 77; }
+    own_testbed gpu 2 || return 1
+    launch_options 4
+    component_options
+    options+=(-x "LD_LIBRARY_PATH=$fake" -x FAKECUDA_DELAY_US=100 --mca coll_rdma_verbose 2
+        --mca coll_rdma_gpu_min 1024 --mca coll_rdma_rendezvous_min 1024)
+    LIMIT=150 launch "$log" "$hosts" mpirun 2 "${options[@]}" --mca coll rdma "$TEST_BIN_DIR/../gpu/test_gpu" --quick \
+        --limit 140
+    status=$?
+    grep -vE 'coll_rdma: rank .* algorithm=' "$log"
+    [ $status -eq 0 ] && grep -q '^test_gpu: passed' "$log" && grep -q 'the application has loaded libcuda' "$log" &&
+        grep -q ' transport=shm+ucp' "$log" && ! grep -q 'memory=gpu' "$log"
+}

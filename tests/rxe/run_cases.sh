@@ -32,17 +32,6 @@ cases_one()
     add call 2 verbs default peer_killed 2
     add call 4 verbs-loss default peer_killed 4
     add kill 2 verbs default test_kill --mode first --iterations 8
-    add call 2 verbs default gpu 2 direct write - --mode far
-    add call 3 verbs default gpu 3 direct read - --mode far
-    add call 2 verbs default gpu 2 direct write ordered --mode far
-    add call 2 verbs default gpu 2 direct write address --mode far
-    add call 2 verbs default gpu 2 direct write lost --mode far-lost
-    add call 2 verbs default gpu 2 direct read lost --mode far-lost
-    add call 2 verbs default gpu_not_reached 2 none
-    add call 2 verbs default gpu_not_reached 2 unordered
-    add call 2 verbs default gpu 2 gpu write -
-    add call 3 verbs default gpu_killed 3 write flight
-    add call 2 verbs default gpu_killed 2 read first
     add call 2 verbs default refused locked_memory
     add call 2 verbs default refused permission
     add served 2 rc default test_served
@@ -51,6 +40,29 @@ cases_one()
     add plain 2 rc rendezvous-read test_random --quick
     add plain 2 rc-loss default test_random --quick
     add call 2 verbs default refused port_down # last: the port stays down
+}
+
+# The devices read and write GPU memory: a stand-in's (tests/fakecuda).
+cases_gpu()
+{
+    add call 2 verbs default gpu 2 direct write - --mode far
+    add call 3 verbs default gpu 3 direct read - --mode far
+    add call 2 verbs default gpu 2 direct write ordered --mode far
+    add call 2 verbs default gpu 2 direct write address --mode far
+    add call 2 verbs default gpu 2 direct write lost --mode far-lost
+    add call 2 verbs default gpu 2 direct read lost --mode far-lost
+    add call 2 verbs default gpu 2 direct write - gpu=direct --mode far-reuse
+    add call 2 verbs default gpu_not_reached 2 none
+    add call 2 verbs default gpu_not_reached 2 unordered
+    add call 2 verbs default gpu 2 gpu write -
+    add call 3 verbs default gpu_killed 3 write flight
+    add call 2 verbs default gpu_killed 2 read first
+    add call 2 rc default gpu_ucx 2 direct write - --mode far
+    add call 3 rc default gpu_ucx 3 direct read - --mode far
+    add call 2 rc default gpu_ucx 2 direct write lost --mode far-lost
+    add call 2 rc default gpu_ucx 2 direct read lost --mode far-lost
+    add call 2 rc default gpu_ucx 2 direct write - gpu=direct --mode far-reuse
+    add call 2 rc default gpu_ucx_refused 2
 }
 
 cases_two()
@@ -64,6 +76,8 @@ cases_two()
     add call 2 verbs default peer_killed 2
     add served 2 rc default test_served
     add plain 2 rc default test_random --quick
+    add call 2 verbs default gpu 2 direct write - --mode far
+    add call 4 auto default gpu_auto 4 direct write - --mode far
     add call 2 auto default other_transport # last: the port stays down
 }
 
@@ -187,12 +201,14 @@ buffers_stay_registered()
 }
 
 # gpu_launch PROGRAM WAY RDMA ARGUMENTS: a program of tests/gpu over the stand-in for the GPU's driver, whose memory the
-# device registers (tests/fakecuda). The number of ranks is in `ranks`, output in `text`.
+# device registers (tests/fakecuda). Parameters of the component (NAME=VALUE) may be among the arguments. The number of
+# ranks is in `ranks`, output in `text`.
 gpu_launch()
 {
     local program=$1 way=$2 rdma=$3 log=$LOG_DIR/gpu.log transport_name launched status
     local fake=$TEST_BIN_DIR/../fakecuda
-    local -a options command
+    local -a options command arguments
+    local word
 
     shift 3
     launch_options "$ranks"
@@ -201,8 +217,15 @@ gpu_launch()
     options+=(--mca coll_rdma_verbose 2 --mca coll_rdma_rendezvous "$way" --mca coll_rdma_rendezvous_min 1024
         --mca coll_rdma_gpu_min 1024 -x "LD_LIBRARY_PATH=$fake" -x FAKECUDA_DELAY_US=100 -x FAKEVERBS_REPORT=1)
     [ "$rdma" = - ] || options+=(-x "FAKECUDA_RDMA=$rdma")
-    command=(env "LD_PRELOAD=$fake/libfakeverbs.so" "$TEST_BIN_DIR/../gpu/test_$program" --quick --limit 140 "$@")
-    transport_options verbs
+    for word; do
+        case $word in
+        *=*) options+=(--mca "coll_rdma_${word%%=*}" "${word#*=}") ;;
+        *) arguments+=("$word") ;;
+        esac
+    done
+    command=(env "LD_PRELOAD=$fake/${gpu_library:-libfakeverbs}.so" "$TEST_BIN_DIR/../gpu/test_$program" --quick --limit 140
+        "${arguments[@]}")
+    transport_options "${gpu_transport:-verbs}"
     launch "$log" mpirun "${options[@]}" --mca coll rdma "${command[@]}"
     status=$?
     text=$(<"$log")
@@ -214,12 +237,32 @@ gpu_launch()
 # The devices read and write the GPUs' memory.
 gpu() # RANKS PROGRAM WAY RDMA ARGUMENTS
 {
-    local text ranks=$1
+    local ranks=$1
 
     shift
-    gpu_launch "$@" && grep -q ' transport=verbs memory=gpu' <<<"$text" &&
+    gpu_launch "$@" && grep -q 'verbs memory=gpu' <<<"$text" &&
         grep -qE 'verbs: GPU memory: [0-9]+ uses, [0-9]+ registrations' <<<"$text" &&
         awk '/^fakeverbs: /{ ++ranks; bad += $2 != $7 } END { exit !(ranks && !bad) }' <<<"$text"
+}
+
+# The same within each machine by CUDA IPC.
+gpu_auto()
+{
+    local gpu_transport=auto
+
+    gpu "$@" && grep -q 'shm+verbs memory=gpu' <<<"$text"
+}
+
+# The same by UCX over rc_verbs.
+gpu_ucx()
+{
+    local gpu_transport=rc gpu_library=libfakeucx text ranks=$1 status=0
+
+    shift
+    gpu_launch "$@" || status=$?
+    { [ $status -eq 0 ] || { grep -q '^test_[a-z0-9_]*: passed' <<<"$text" &&
+        grep -q "Assertion .wait_ctx->cb_id == (-1)' failed" <<<"$text"; }; } && # README.md
+        grep -q ' transport=ucp memory=gpu' <<<"$text" && grep -q '^fakeucx: ' <<<"$text"
 }
 
 # They cannot: the calls go through the host.
@@ -242,6 +285,17 @@ gpu_killed() # RANKS WAY MODE
         [ "$(grep -c '^test_killed: survivor .* got its error' <<<"$text")" -eq $((ranks - 1)) ] &&
         grep -q ' transport=verbs memory=gpu' <<<"$text" &&
         grep -qE 'the peer has failed|lost process' <<<"$text"
+}
+
+# UCX has CUDA, but cannot register the memory.
+gpu_ucx_refused() # RANKS
+{
+    local gpu_transport=rc gpu_library=libfakeucx text ranks=$1
+
+    gpu_launch direct write address --mode far
+    grep -q '^test_direct: passed' <<<"$text" && grep -q ' transport=ucp' <<<"$text" &&
+        [ "$(grep -c 'UCX cannot register GPU memory, it goes through the host' <<<"$text")" -ge 1 ] &&
+        ! grep -q 'memory=gpu' <<<"$text"
 }
 
 # One rank is killed, and mpirun is told to let the others live: they must find out by themselves, soon, and

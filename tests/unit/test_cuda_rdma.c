@@ -1,11 +1,11 @@
 /*
  * GPU memory for network adapters, over the stand-in for the driver: the stand-in's window
- * (tests/fakecuda/rdma.c), device/cuda_rdma, and memory/gpucache. An emulation, as test_cuda. That adapters
- * move the data is shown by tests/rxe.
+ * (tests/fakecuda/rdma.c), device/cuda_rdma, and memory/gpucache. An emulation, as test_cuda. That
+ * adapters move the data is shown by tests/rxe.
  *
- * Catches: data of an adapter that are believed without a flush; a registration of freed memory that is
- * used for what has its address now, or that is held for ever; memory registered, or tried, again and again; devices
- * whose writes nobody can wait for.
+ * Catches: data of an adapter that are believed without a flush; a registration of freed memory
+ * that is used for what has its address now, or that is held for ever; memory registered, or tried,
+ * again and again; devices whose writes nobody can wait for.
  *
  * Every test is a process of its own.
  */
