@@ -14,6 +14,9 @@ static const unsigned nslots[CRDMA_BOARD_KINDS] = {CRDMA_BOARD_SLOTS, 4, 2};
 #define LARGE_ALL   (4u << 20)
 #define LARGE_LEAST (32 * 1024)
 #define LARGE_MOST  (1024 * 1024)
+/* Between the slots of two ranks, so that operands of one reduction do not all fall on the same lines of a
+ * cache: a few odd lines. */
+#define APART (5 * CRDMA_LINE)
 
 static size_t lines(size_t size)
 {
@@ -54,7 +57,7 @@ size_t crdma_board_size(int ranks, size_t *clear)
 
     *clear = control_size(ranks);
     for (int kind = 0; kind < CRDMA_BOARD_KINDS; ++kind) {
-        size += nslots[kind] * (size_t)ranks * slot_size(kind, ranks);
+        size += nslots[kind] * (size_t)ranks * (slot_size(kind, ranks) + APART);
     }
     return size;
 }
@@ -74,7 +77,7 @@ void crdma_board_attach(crdma_board_t *b, int rank, int size, void *memory)
     b->common = (crdma_board_card_t *)((char *)b->done + lines((size_t)size * sizeof(uint64_t)));
     b->rooted = b->common + 2 * size;
     for (int kind = 0; kind < CRDMA_BOARD_KINDS; ++kind) {
-        const size_t each = slot_size(kind, size);
+        const size_t each = slot_size(kind, size) + APART;
 
         /* the n-th slots of all ranks are neighbours */
         b->stride[kind] = each * (size_t)size;
