@@ -32,6 +32,7 @@ typedef struct crdma_params {
     int rendezvous;           /* CRDMA_RNDV_* [agreed] */
     size_t rendezvous_min;    /* bytes; 0: choose [agreed] */
     size_t stage_min;         /* bytes of a message; 0: choose (protocol/stage.h) */
+    size_t board_max;         /* bytes of a call; 0: any, 1: none (protocol/board.h) [agreed] */
     size_t memory_limit;      /* bytes of preregistered memory per process; 0: choose */
     size_t net_latency;       /* ns, one way, between hosts; 0: measure [agreed] */
     size_t net_bandwidth;     /* MB/s of a port; 0: measure [agreed] */

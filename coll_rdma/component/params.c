@@ -88,6 +88,9 @@ static const size_param_t size_params[] = {
     {"stage_min", &P.stage_min, 5,
      "Smallest message (bytes) through blocks that a peer on this host reads in the sender's memory "
      "instead of blocks of its own; 0: choose"},
+    {"board_max", &P.board_max, 5,
+     "Largest call (bytes) that ranks of one host which share processors make through memory of "
+     "one of them instead of messages; 0: any, 1: none, barriers neither"},
     {"memory_limit", &P.memory_limit, 4,
      "Preregistered memory (bytes) per process that communicators may reserve; a communicator "
      "that would exceed it is left to other components; 0: 1 GiB of address space if all ranks "

@@ -46,7 +46,10 @@ static void trace(const crdma_group_t *g, const crdma_op_args_t *args, crdma_col
               CRDMA_OP_NONE != op ? crdma_type_name(type) : "", CRDMA_OP_NONE != op ? " " : "",
               CRDMA_OP_NONE != op ? crdma_op_name(op) : "", crdma_alg_name(choice->alg),
               choice->degree, levels,
-              crdma_protocol_name(crdma_protocol_of(
+              crdma_board_serves(g, args->plan, bytes, args->elsize, args->segment)
+                      && NULL == args->device && crdma_group_board((crdma_group_t *) g)
+                  ? "board"
+                  : crdma_protocol_name(crdma_protocol_of(
                   &g->direct,
                   remote ? &g->rndv_remote : &g->rndv_direct[coll],
                   message)),
@@ -81,6 +84,7 @@ int coll_rdma_run(coll_rdma_module_t *module, crdma_coll_t coll, int root, bool 
                                         .ordered = ordered,
                                         .bytes = args->count * args->elsize,
                                         .rndv_min = g->rndv_direct[coll].min,
+                                        .board_max = crdma_group_board(g) ? g->board_max[coll] : 0,
                                         .network = &module->network,
                                         .rules = coll_rdma_rules()};
     crdma_choice_t choice;

@@ -31,6 +31,7 @@ static uint64_t hash_parameters(void)
     hash = mix(hash, (uint64_t) crdma_params.block_count);
     hash = mix(hash, (uint64_t) crdma_params.rendezvous);
     hash = mix(hash, crdma_params.rendezvous_min);
+    hash = mix(hash, crdma_params.board_max);
     hash = mix(hash, crdma_params.sequence_start);
     hash = mix(hash, crdma_params.net_latency);
     hash = mix(hash, crdma_params.net_bandwidth);

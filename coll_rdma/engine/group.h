@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "coll_rdma/engine/region.h"
+#include "coll_rdma/protocol/board.h"
 #include "coll_rdma/protocol/message.h"
 #include "coll_rdma/protocol/stage.h"
 #include "coll_rdma/schedule/schedule.h"
@@ -44,6 +45,12 @@ typedef struct crdma_group {
     uint32_t *region_lines; /* by rank: the line (64 bytes) of its slab at which its region begins */
     crdma_edge_t **edges;   /* by rank; NULL until a plan needs it */
     crdma_stage_t stage;    /* chunks that direct peers read */
+    bool has_board;         /* the ranks share a board, if rank 0 has the memory */
+    crdma_board_t board;    /* head is NULL until the first call that uses it */
+    size_t board_max[CRDMA_NCOLLS]; /* bytes of a call; barrier: 0; no board: not used */
+    crdma_addr_t board_addr; /* rank 0: of its memory, 0: none */
+    size_t board_size;
+    crdma_edge_t board_edge; /* run_board.c: to who is waited for */
     uint64_t token;         /* of the last SEND step; stage.h */
     crdma_region_t *region; /* mine */
     crdma_addr_t region_addr;
@@ -123,6 +130,9 @@ static inline const crdma_rndv_mode_t *crdma_group_rndv(const crdma_group_t *gro
 {
     return edge->remote ? &group->rndv_remote : &group->rndv_direct[coll];
 }
+
+/* The group has a board, attached now if it was not. Equal on all ranks. */
+bool crdma_group_board(crdma_group_t *group);
 
 /* Limits that hold for every edge: of an LL message, and of an element of a reduction, bytes. */
 static inline size_t crdma_group_ll_max(const crdma_group_t *group)

@@ -434,6 +434,9 @@ crdma_status_t crdma_op_run(crdma_group_t *g, const crdma_op_args_t *args)
     if (NULL != args->plan->pair.edge && crdma_op_run_pair(g, args, &status)) {
         return status;
     }
+    if (args->plan->flat && crdma_op_run_board(g, args, &status)) {
+        return status;
+    }
     status = crdma_op_start(op, args);
     if (CRDMA_OK != status) {
         return crdma_op_fail(op, NULL, status);

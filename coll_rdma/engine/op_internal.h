@@ -108,6 +108,9 @@ crdma_status_t crdma_op_wait(crdma_op_t *op, crdma_edge_t *edge);
 
 /* watch.c: the look itself. */
 crdma_status_t crdma_watch(crdma_op_t *op, crdma_edge_t *edge);
+/* Compare the histories of calls with a direct peer that is alive: CRDMA_OK, or the error of having found a
+ * difference, reported. */
+crdma_status_t crdma_watch_compare(crdma_op_t *op, crdma_edge_t *edge);
 /* fail.c: report once, fail the group, tell the others. Returns status. */
 crdma_status_t crdma_op_fail(crdma_op_t *op, crdma_edge_t *edge, crdma_status_t status);
 
@@ -119,6 +122,9 @@ crdma_status_t crdma_op_run_ll(crdma_op_t *op);
 
 /* run_pair.c: the whole call if it is tiny and nothing is in the way; false: nothing was done. */
 bool crdma_op_run_pair(crdma_group_t *group, const crdma_op_args_t *args, crdma_status_t *status);
+
+/* run_board.c: the whole call through the board; false: nothing was done. */
+bool crdma_op_run_board(crdma_group_t *group, const crdma_op_args_t *args, crdma_status_t *status);
 
 /* The call becomes the group's next one: its number, and its signature with it. What this rank calls is
  * told to peers that wait for it (watch.c): seq last; sig after all of the calls before. */

@@ -108,6 +108,8 @@ static crdma_status_t plan_create(crdma_group_t *g, const crdma_plan_key_t *key,
     if (!find_pair(g, plan, &plan->pair)) {
         plan->pair.edge = NULL;
     }
+    plan->flat = g->has_board && 1 == key->levels && key->degree >= g->size - 1
+                 && (CRDMA_ALG_TREE == key->alg || CRDMA_ALG_EXCHANGE == key->alg);
     *out = plan;
     return CRDMA_OK;
 }

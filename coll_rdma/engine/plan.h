@@ -32,6 +32,7 @@ typedef struct crdma_plan {
     int widest;           /* most messages that a step waits for */
     crdma_edge_t **edges; /* by index into sched->peers; NULL for CRDMA_SELF */
     crdma_pair_t pair;
+    bool flat; /* one round with everybody, or two by way of one rank, in a group that has a board */
 } crdma_plan_t;
 
 /* Never blocks. CRDMA_ERR_NOMEM when the memory limit is reached. */

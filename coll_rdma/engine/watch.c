@@ -198,6 +198,18 @@ static crdma_status_t look_direct(crdma_op_t *op, crdma_edge_t *edge, bool waiti
     return act(op, edge, verdict, sig, DONE != verdict);
 }
 
+crdma_status_t crdma_watch_compare(crdma_op_t *op, crdma_edge_t *edge)
+{
+    uint64_t sig = 0;
+    const enum verdict verdict =
+        judge(op,
+              (const crdma_region_t *) (edge->peer->map
+                                        + crdma_group_region_of(op->group, edge->rank)),
+              false, &sig);
+
+    return DISAGREES == verdict ? act(op, edge, verdict, sig, true) : CRDMA_OK;
+}
+
 /* The same from a copy of the region, which is fetched from one look to the next. What the peer has
  * sent may be on its way for any time, so DONE says nothing; and the words of a copy may be of
  * different ages, so two copies must agree. */

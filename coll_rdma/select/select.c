@@ -43,6 +43,11 @@ static void select_shm(const crdma_select_args_t *a, crdma_choice_t *c)
     const bool crowd = a->oversubscribed && a->size >= CROWD;
     const bool parts = crowd && a->bytes >= PARTS_SHARED;
 
+    if (0 < a->bytes && a->bytes <= a->board_max) {
+        c->alg = CRDMA_ALG_TREE; /* with the root: what a board serves (engine/run_board.c) */
+        c->degree = all;
+        return;
+    }
     switch (a->coll) {
     case CRDMA_BCAST:
         c->alg = CRDMA_ALG_TREE;

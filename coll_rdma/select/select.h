@@ -22,6 +22,7 @@ typedef struct crdma_select_args {
     bool ordered;        /* operands must be combined in rank order */
     size_t bytes;
     size_t rndv_min;     /* within a host; SIZE_MAX: no rendezvous */
+    size_t board_max;    /* bytes of a call that goes through the board; 0: there is none */
     const crdma_network_t *network; /* between hosts */
     const crdma_rules_t *rules;     /* of the user; NULL: none */
 } crdma_select_args_t;

@@ -189,6 +189,7 @@ crdma_group_t *ranks_group(ranks_t *me)
                                             .nnodes = NULL != setup->node ? setup->nnodes : 1,
                                             .cma = !setup->no_cma,
                                             .oversubscribed = true}));
+    ranks_barrier(me);
     return g;
 }
 

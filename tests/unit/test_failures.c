@@ -8,6 +8,8 @@
  *   killed     a rank dies between calls, or at any moment of one
  *   timeout    coll_rdma_timeout; the buffer of a call that gave up is not read as data
  *   no memory  one rank cannot make an edge
+ *
+ * The first four again where direct ranks share a board.
  */
 #include <check.h>
 #include <signal.h>
@@ -31,6 +33,13 @@ static void parameters(void)
     crdma_params.block_count = 4;
     crdma_params.rendezvous_min = 8192;
     crdma_params.check_interval = 20;
+    crdma_params.board_max = 1;
+}
+
+static void parameters_of_board(void)
+{
+    parameters();
+    crdma_params.board_max = 0;
 }
 
 static call_t make_call(crdma_coll_t coll, crdma_alg_t alg, int degree, size_t bytes)
@@ -58,7 +67,9 @@ static crdma_status_t try(ranks_t *me, crdma_group_t *g, const call_t *c)
 /* Barriers until they fail, which they must soon. */
 static crdma_status_t learn(ranks_t *me, crdma_group_t *g, crdma_status_t status)
 {
-    const call_t barrier = make_call(CRDMA_BARRIER, CRDMA_ALG_EXCHANGE, 1, 0);
+    /* with a board, those that go through it: what the component calls there */
+    const call_t barrier = make_call(CRDMA_BARRIER, CRDMA_ALG_EXCHANGE,
+                                     0 == crdma_params.board_max ? me->size - 1 : 1, 0);
 
     for (int i = 0; CRDMA_OK == status && i < 4; ++i) {
         status = try(me, g, &barrier);
@@ -146,12 +157,12 @@ static void disagree(ranks_t *me, void *arg)
     crdma_group_free(g);
 }
 
-static void run_case(const disagreement_t *d, ranks_wire_t wire, int size)
+static void run_case(const disagreement_t *d, ranks_wire_t wire, int size, void (*set)(void))
 {
     const ranks_setup_t setup = {
         .size = size, .time_limit = 20, .capture = true, .wire = wire, .fake = FAKE_TARGET_PROGRESS};
 
-    parameters();
+    set();
     ck_assert_msg(0 == ranks_run(&setup, disagree, (void *)(uintptr_t)d), "%s", d->name);
     ck_assert_msg(NULL != strstr(ranks_said(), d->says), "%s: '%s' does not name %s", d->name,
                   ranks_said(), d->says);
@@ -160,19 +171,25 @@ static void run_case(const disagreement_t *d, ranks_wire_t wire, int size)
 
 START_TEST(mismatch_direct)
 {
-    run_case(&cases[_i], RANKS_DIRECT, 3);
+    run_case(&cases[_i], RANKS_DIRECT, 3, parameters);
+}
+END_TEST
+
+START_TEST(mismatch_board)
+{
+    run_case(&cases[_i], RANKS_DIRECT, 3, parameters_of_board);
 }
 END_TEST
 
 START_TEST(mismatch_pair)
 {
-    run_case(&pair_cases[_i], RANKS_DIRECT, 2);
+    run_case(&pair_cases[_i], RANKS_DIRECT, 2, parameters);
 }
 END_TEST
 
 START_TEST(mismatch_remote)
 {
-    run_case(&cases[_i], RANKS_REMOTE, 3);
+    run_case(&cases[_i], RANKS_REMOTE, 3, parameters);
 }
 END_TEST
 
@@ -204,8 +221,8 @@ START_TEST(again)
     static const size_t sizes[] = {SMALL, MIDDLE};
     const ranks_setup_t setup = {.size = 3, .time_limit = 20, .capture = true};
 
-    parameters();
-    ck_assert_int_eq(0, ranks_run(&setup, same_again, (void *)(uintptr_t)&sizes[_i]));
+    (_i < 2 ? parameters : parameters_of_board)();
+    ck_assert_int_eq(0, ranks_run(&setup, same_again, (void *)(uintptr_t)&sizes[_i % 2]));
 }
 END_TEST
 
@@ -214,7 +231,9 @@ END_TEST
 static void leave_early(ranks_t *me, void *arg)
 {
     crdma_group_t *g = ranks_group(me);
-    const call_t c = make_call(CRDMA_ALLREDUCE, CRDMA_ALG_EXCHANGE, 1, *(const size_t *)arg);
+    const call_t c = make_call(CRDMA_ALLREDUCE, CRDMA_ALG_EXCHANGE,
+                               0 == crdma_params.board_max ? me->size - 1 : 1,
+                               *(const size_t *)arg);
 
     RANKS_REQUIRE(CRDMA_OK == try(me, g, &c));
     if (2 != me->rank) {
@@ -226,10 +245,12 @@ static void leave_early(ranks_t *me, void *arg)
 START_TEST(absent)
 {
     static const size_t sizes[] = {SMALL, MIDDLE, LARGE};
-    const ranks_setup_t setup = {
-        .size = 4, .time_limit = 20, .capture = true, .wire = _i < 3 ? RANKS_DIRECT : RANKS_REMOTE};
+    const ranks_setup_t setup = {.size = 4,
+                                 .time_limit = 20,
+                                 .capture = true,
+                                 .wire = 1 == _i / 3 ? RANKS_REMOTE : RANKS_DIRECT};
 
-    parameters();
+    (_i < 6 ? parameters : parameters_of_board)();
     ck_assert_int_eq(0, ranks_run(&setup, leave_early, (void *)(uintptr_t)&sizes[_i % 3]));
 }
 END_TEST
@@ -269,9 +290,9 @@ START_TEST(killed)
                                  .time_limit = 20,
                                  .capture = true,
                                  .dies = 1u << VICTIM,
-                                 .wire = 0 == _i % 3 ? RANKS_REMOTE : RANKS_DIRECT};
+                                 .wire = _i < 12 && 0 == _i % 3 ? RANKS_REMOTE : RANKS_DIRECT};
 
-    parameters();
+    (_i < 12 ? parameters : parameters_of_board)();
     ck_assert_int_eq(0, ranks_run(&setup, until_dead, 0 == _i ? NULL : &_i));
 }
 END_TEST
@@ -355,11 +376,12 @@ static Suite *failures_suite(void)
     TCase *tcase = tcase_create("failures");
 
     tcase_add_loop_test(tcase, mismatch_direct, 0, NCASES);
+    tcase_add_loop_test(tcase, mismatch_board, 0, NCASES);
     tcase_add_loop_test(tcase, mismatch_pair, 0, NPAIRS);
     tcase_add_loop_test(tcase, mismatch_remote, 0, NCASES);
-    tcase_add_loop_test(tcase, again, 0, 2);
-    tcase_add_loop_test(tcase, absent, 0, 6);
-    tcase_add_loop_test(tcase, killed, 0, 12);
+    tcase_add_loop_test(tcase, again, 0, 4);
+    tcase_add_loop_test(tcase, absent, 0, 9);
+    tcase_add_loop_test(tcase, killed, 0, 20);
     tcase_add_loop_test(tcase, timeout, 0, 2);
     tcase_add_test(tcase, no_memory);
     tcase_set_timeout(tcase, 60);
