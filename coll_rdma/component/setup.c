@@ -52,6 +52,7 @@ static uint64_t hash_parameters(void)
     hash = mix(hash, (uint64_t) crdma_params.block_count);
     hash = mix(hash, (uint64_t) crdma_params.rendezvous);
     hash = mix(hash, crdma_params.rendezvous_min);
+    hash = mix(hash, (uint64_t) crdma_params.single_copy);
     hash = mix(hash, crdma_params.sequence_start);
     hash = mix(hash, crdma_params.net_latency);
     hash = mix(hash, crdma_params.net_bandwidth);
@@ -129,6 +130,7 @@ static crdma_status_t finish(setup_t *s, int remote_blocks, size_t remote_rndv_m
                                                        .node = s->node,
                                                        .nnodes = s->nnodes,
                                                        .cma = s->agreed.cma,
+                                                       .xpmem = s->agreed.xpmem,
                                                        .gpu = s->agreed.gpu,
                                                        .oversubscribed = s->agreed.oversubscribed,
                                                        .remote_blocks = remote_blocks,
@@ -207,6 +209,9 @@ static void prepare(setup_t *s, ompi_communicator_t *comm)
     mine->doors = coll_rdma_familiar_doors(&s->visit);
     if (s->ok) {
         crdma_shm_card_fill(s->slab, &mine->shm);
+        if (0 != mine->shm.segment) {
+            coll_rdma_memory_watch(); /* attachments are kept only if somebody tells what goes */
+        }
         mine->region = s->group->region_addr;
     }
     if (0 < coll_rdma_ranks_per_host) {
@@ -243,7 +248,10 @@ static void attach_direct(setup_t *s)
 {
     const coll_rdma_card_t *mine = &s->cards[s->rank];
 
-    s->shm_ok = s->agreed.cma = true;
+    s->shm_ok = true;
+    s->agreed.cma = CRDMA_SINGLE_NONE != crdma_params.single_copy;
+    s->agreed.xpmem = CRDMA_SINGLE_AUTO == crdma_params.single_copy
+                      || CRDMA_SINGLE_XPMEM == crdma_params.single_copy;
     if (CRDMA_OK != crdma_map_number(&s->cards[0].shm.host, sizeof(s->cards[0]), s->size, s->node,
                                      &s->nnodes)) {
         fail(s, "no memory");
@@ -269,8 +277,9 @@ static void attach_direct(setup_t *s)
             s->need_remote = true;
         } else if (CRDMA_OK != coll_rdma_context_direct_peer(card, &s->peers[r])) {
             s->shm_ok = false;
-        } else if (!s->peers[r]->cma) {
-            s->agreed.cma = false;
+        } else {
+            s->agreed.cma = s->agreed.cma && s->peers[r]->cma;
+            s->agreed.xpmem = s->agreed.xpmem && NULL != s->peers[r]->xpmem;
         }
     }
     if (s->need_remote && CRDMA_TRANSPORT_SHM == crdma_params.transport) {
@@ -373,7 +382,7 @@ static void introduce(setup_t *s)
 
 static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t *comm)
 {
-    enum { FAILER, ONE_HOST, SHM, CMA, NO_GPU, ALONE, NFLAGS };
+    enum { FAILER, ONE_HOST, SHM, CMA, XPMEM, NO_GPU, ALONE, NFLAGS };
     int flags[NFLAGS];
     size_t rndv_min = 0;
     int ret, blocks = 0;
@@ -403,6 +412,7 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
     flags[ONE_HOST] = !s->need_remote;
     flags[SHM] = s->shm_ok;
     flags[CMA] = s->agreed.cma;
+    flags[XPMEM] = s->agreed.xpmem;
     flags[NO_GPU] = !crdma_cuda_expected();
     flags[ALONE] = !is_oversubscribed(s);
     ret = coll_rdma_agree(module, comm, flags, NFLAGS);
@@ -433,8 +443,10 @@ static int exchange(setup_t *s, coll_rdma_module_t *module, ompi_communicator_t 
         blocks = crdma_network_blocks(&module->network, BLOCKS_LEAST, BLOCKS_MOST);
         rndv_min = module->network.rndv_min;
     }
+    /* What cannot be attached goes by CMA, so there is none of the one without the other. */
     s->agreed = (coll_rdma_agreed_t) {
-        .cma = flags[CMA], .gpu = !flags[NO_GPU], .oversubscribed = !flags[ALONE]};
+        .cma = flags[CMA] && (flags[XPMEM] || CRDMA_SINGLE_XPMEM != crdma_params.single_copy),
+        .xpmem = flags[CMA] && flags[XPMEM], .gpu = !flags[NO_GPU], .oversubscribed = !flags[ALONE]};
     if (CRDMA_OK != finish(s, blocks, rndv_min)) {
         fail(s, "no preregistered memory left (coll_rdma_memory_limit)");
     }
@@ -471,9 +483,9 @@ int coll_rdma_setup(coll_rdma_module_t *module, ompi_communicator_t *comm)
         crdma_log(CRDMA_LOG_SETUP, "%s (%s): rank %d/%d ready, %d node%s, %s%s%s%s", s.group->name,
                   comm->c_name, s.rank, s.size, s.nnodes, 1 == s.nnodes ? "" : "s",
                   s.group->all_direct ? "shm" : "shm and ", coll_rdma_remote_name(s.group),
-                  SIZE_MAX != s.group->rndv_direct[CRDMA_ALLREDUCE].min
-                      ? ""
-                      : ", no rendezvous within the host",
+                  SIZE_MAX == s.group->rndv_direct[CRDMA_ALLREDUCE].min
+                      ? ", no rendezvous within the host"
+                      : s.group->rndv_direct[CRDMA_ALLREDUCE].mapped ? ", xpmem" : "",
                   s.group->oversubscribed ? ", more ranks than processors" : "");
     } else {
         if (OMPI_SUCCESS == ret) {

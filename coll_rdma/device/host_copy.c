@@ -38,6 +38,12 @@ static inline __attribute__((always_inline)) void move(void *to, const void *fro
     const char *src = from;
     size_t i = 0;
 
+    if (0 != ((uintptr_t) dst & 15)) { /* stores past the caches go to 16-byte boundaries */
+        const size_t head = 16 - ((uintptr_t) dst & 15);
+
+        i = head < len ? head : len;
+        memcpy(dst, src, i);
+    }
     for (; i + 64 <= len; i += 64) {
         for (size_t j = i; j < i + 64; j += 16) {
             const __m128i word = _mm_loadu_si128((const __m128i *) (const void *) (src + j));

@@ -55,6 +55,9 @@
 #define PAIR_BCAST_RNDV_MIN (512 * 1024)
 #define PAIR_REDUCE_RNDV_MIN SIZE_MAX
 #define PAIR_ALLREDUCE_RNDV_MIN (32 * 1024)
+/* Reductions by parts (parts.h), by attached memory and by the kernel's copies. */
+#define MAPPED_PARTS_MIN (16 * 1024)
+#define PARTS_MIN (32 * 1024)
 /* Between hosts: every credit is a message of its own; the exchange of addresses costs about one
  * more. For a network that is not known (group.h). */
 #define REMOTE_BLOCKS 16
@@ -263,6 +266,17 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
                    : pair            ? PAIR_ALLREDUCE_RNDV_MIN
                                      : REDUCE_RNDV_MIN,
                    config->cma);
+    for (int c = 0; c < CRDMA_NCOLLS; ++c) {
+        const bool reduces = CRDMA_REDUCE == c || CRDMA_ALLREDUCE == c;
+
+        g->rndv_direct[c].mapped = config->xpmem;
+        g->parts_min[c] = SIZE_MAX;
+        if (reduces && g->all_direct && config->cma && !config->gpu && CRDMA_RNDV_AUTO == crdma_params.rendezvous) {
+            g->parts_min[c] = 0 != crdma_params.rendezvous_min ? crdma_params.rendezvous_min
+                              : config->xpmem                  ? MAPPED_PARTS_MIN
+                                                               : PARTS_MIN;
+        }
+    }
     g->rndv_direct[CRDMA_BARRIER] = g->rndv_direct[CRDMA_BCAST]; /* has no data */
     set_rendezvous(&g->rndv_remote, false,
                    0 != config->remote_rndv_min ? config->remote_rndv_min : REMOTE_RNDV_MIN,
