@@ -85,6 +85,7 @@ int coll_rdma_run(coll_rdma_module_t *module, crdma_coll_t coll, int root, bool 
                                         .ordered = ordered,
                                         .bytes = args->count * args->elsize,
                                         .rndv_min = g->rndv_direct[coll].min,
+                                        .parts_min = g->parts_min[coll],
                                         .network = &module->network,
                                         .rules = coll_rdma_rules()};
     crdma_choice_t choice;
