@@ -295,6 +295,18 @@ static void show_cuda(void)
     line("CUDA driver", text);
 }
 
+/* The kernel module makes the device, the library comes with it. */
+static void show_xpmem(void)
+{
+    if (0 != access("/dev/xpmem", R_OK | W_OK)) {
+        line("XPMEM", ENOENT == errno ? "no /dev/xpmem: large messages go by CMA" : strerror(errno));
+    } else if (NULL == dlopen("libxpmem.so.0", RTLD_NOW | RTLD_LOCAL)) {
+        line("XPMEM", "/dev/xpmem is there, but no libxpmem.so.0: large messages go by CMA");
+    } else {
+        line("XPMEM", "works: large messages within a host go through attached memory");
+    }
+}
+
 /*
  * Ranks of one job are siblings, and that decides: under yama scope 1 a parent may
  * read its child, a sibling may not. So one child offers a word and another reads it.
@@ -396,6 +408,7 @@ int main(int argc, char **argv)
     show_rdma();
     show_ucx();
     show_cma();
+    show_xpmem();
     show_limits();
     show_cuda();
     if (!found || !accepted) {

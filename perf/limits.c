@@ -12,6 +12,7 @@
  *                      of the root's S bytes to all others evenly, flag
  *   raw allreduce      likewise: each rank adds its part of all inputs, flag, copies the others'
  *                      parts; and: each adds its part and stores the sum to all results at once
+ *   CMA, stage         the same on ordinary buffers, which nobody else maps (limits_private.h)
  *   bcast, allreduce   MPI's, float sum, on ordinary buffers, the root moves with the rounds
  *
  * The bound is the fastest raw way: it moves the least number of bytes, each once from the processor that
@@ -25,6 +26,7 @@
  */
 #include "coll_rdma/device/host_copy.h"
 #include "perf/collective.h"
+#include "perf/limits_private.h"
 #include "perf/options.h"
 #include "perf/timing.h"
 
@@ -55,6 +57,12 @@ enum kind {
     RAW_BCAST_PAST,
     RAW_ALLREDUCE,
     RAW_ALLREDUCE_BOTH,
+    CMA_BCAST,
+    STAGE_BCAST,
+    STAGE_BCAST_PAST,
+    CMA_ALLREDUCE,
+    STAGE_ALLREDUCE,
+    STAGE_ALLREDUCE_PAST,
     BCAST,
     ALLREDUCE
 };
@@ -69,6 +77,7 @@ struct rank {
 struct all {
     struct rank ranks[MOST]; /* what each has in the window */
     float *in, *other, *out; /* ordinary memory */
+    struct private_all *private; /* NULL: CMA does not work here */
     unsigned long number;
     int rank, size;
     bool wrong;
@@ -167,6 +176,11 @@ static void raw_allreduce_both(struct all *p, size_t n)
     meet(p);
 }
 
+static void meet_all(void *context)
+{
+    meet(context);
+}
+
 /* One operation. */
 static void run(struct all *p, enum kind kind, size_t n, int root)
 {
@@ -193,6 +207,20 @@ static void run(struct all *p, enum kind kind, size_t n, int root)
     case RAW_ALLREDUCE_BOTH:
         raw_allreduce_both(p, n);
         break;
+    case CMA_BCAST:
+        p->wrong |= !private_cma_bcast(p->private, n, root, meet_all, p);
+        break;
+    case CMA_ALLREDUCE:
+        p->wrong |= !private_cma_allreduce(p->private, n, meet_all, p);
+        break;
+    case STAGE_BCAST:
+    case STAGE_BCAST_PAST:
+        private_stage_bcast(p->private, n, root, STAGE_BCAST_PAST == kind);
+        break;
+    case STAGE_ALLREDUCE:
+    case STAGE_ALLREDUCE_PAST:
+        private_stage_allreduce(p->private, n, STAGE_ALLREDUCE_PAST == kind);
+        break;
     case BCAST:
         MPI_Bcast(root == p->rank ? p->in : p->out, (int)n, MPI_FLOAT, root, MPI_COMM_WORLD);
         break;
@@ -200,6 +228,17 @@ static void run(struct all *p, enum kind kind, size_t n, int root)
         MPI_Allreduce(p->in, p->out, (int)n, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
         break;
     }
+}
+
+static bool is_private_bcast(enum kind kind)
+{
+    return CMA_BCAST == kind || STAGE_BCAST == kind || STAGE_BCAST_PAST == kind || BCAST == kind;
+}
+
+static bool is_private_allreduce(enum kind kind)
+{
+    return CMA_ALLREDUCE == kind || STAGE_ALLREDUCE == kind || STAGE_ALLREDUCE_PAST == kind
+           || ALLREDUCE == kind;
 }
 
 /* This rank's time of one operation, ns. */
@@ -229,17 +268,44 @@ static void check(struct all *p, enum kind kind, size_t n, int root)
 
     for (size_t i = 0; i<n; i += n> 1 ? n - 1 : 1) {
         p->wrong |= (RAW_ALLREDUCE == kind || RAW_ALLREDUCE_BOTH == kind) && sum != raw[i];
-        p->wrong |= ALLREDUCE == kind && sum != p->out[i];
-        p->wrong |= BCAST == kind && root != p->rank && one != p->out[i];
+        p->wrong |= is_private_allreduce(kind) && sum != p->out[i];
+        p->wrong |= is_private_bcast(kind) && root != p->rank && one != p->out[i];
         p->wrong |= (RAW_BCAST == kind || RAW_BCAST_PAST == kind) && root != p->rank
                     && one != raw[i];
     }
 }
 
+static double least(double a, double b)
+{
+    return a < b ? a : b;
+}
+
+static void report(const struct all *p, size_t bytes, const double *us, bool csv)
+{
+    const double all = p->size * 1e-3 * (double)bytes, one = 1e-3 * (double)bytes;
+    const double bc_stage = least(us[STAGE_BCAST], us[STAGE_BCAST_PAST]);
+    const double ar_stage = least(us[STAGE_ALLREDUCE], us[STAGE_ALLREDUCE_PAST]);
+
+    printf(csv ? "%zu,%.2f,%.2f,%.2f,%.2f" : "%9zu %6.1f %6.1f %6.1f %6.1f", bytes, one / us[COPY_ONE],
+           all / us[COPY_ALL], one / us[ADD_ONE], all / us[ADD_ALL]);
+    printf(csv ? ",%.3f,%.3f,%.3f,%.3f,%.3f,%.3f,%.2f,%.2f"
+               : " | %8.2f %8.2f %8.2f %8.2f %8.2f  MPI %8.2f %5.2f %5.2f",
+           us[RAW_BCAST], us[RAW_BCAST_PAST], us[CMA_BCAST], us[STAGE_BCAST], us[STAGE_BCAST_PAST],
+           us[BCAST], us[BCAST] / least(us[RAW_BCAST], us[RAW_BCAST_PAST]),
+           us[BCAST] / least(us[CMA_BCAST], bc_stage));
+    printf(csv ? ",%.3f,%.3f,%.3f,%.3f,%.3f,%.3f,%.2f,%.2f\n"
+               : " | %8.2f %8.2f %8.2f %8.2f %8.2f  MPI %8.2f %5.2f %5.2f\n",
+           us[RAW_ALLREDUCE], us[RAW_ALLREDUCE_BOTH], us[CMA_ALLREDUCE], us[STAGE_ALLREDUCE],
+           us[STAGE_ALLREDUCE_PAST], us[ALLREDUCE],
+           us[ALLREDUCE] / least(us[RAW_ALLREDUCE], us[RAW_ALLREDUCE_BOTH]),
+           us[ALLREDUCE] / least(us[CMA_ALLREDUCE], ar_stage));
+    fflush(stdout);
+}
+
 static void measure(struct all *p, size_t bytes, long rounds, double *times, bool csv)
 {
     const size_t n = bytes / sizeof(float);
-    double us[KINDS], bound[2];
+    double us[KINDS];
 
     for (long round = -WARM_UP; round < rounds; round++) {
         const int root = (int)((round + WARM_UP) % p->size);
@@ -258,20 +324,8 @@ static void measure(struct all *p, size_t bytes, long rounds, double *times, boo
     for (int k = 0; k < KINDS; k++) {
         us[k] = 1e-3 * perf_median_of(times + k * rounds, (size_t)rounds).value;
     }
-    bound[0] = us[RAW_BCAST] < us[RAW_BCAST_PAST] ? us[RAW_BCAST] : us[RAW_BCAST_PAST];
-    bound[1] = us[RAW_ALLREDUCE] < us[RAW_ALLREDUCE_BOTH] ? us[RAW_ALLREDUCE]
-                                                          : us[RAW_ALLREDUCE_BOTH];
     if (0 == p->rank) {
-        const double all = p->size * 1e-3 * (double)bytes, one = 1e-3 * (double)bytes;
-
-        printf(csv ? "%zu,%.2f,%.2f,%.2f,%.2f,%.3f,%.3f,%.3f,%.2f,%.3f,%.3f,%.3f,%.2f\n"
-                   : "%9zu %7.1f %7.1f %7.1f %7.1f %9.2f %9.2f %9.2f %6.2f %9.2f %9.2f %9.2f "
-                     "%6.2f\n",
-               bytes, one / us[COPY_ONE], all / us[COPY_ALL], one / us[ADD_ONE], all / us[ADD_ALL],
-               us[RAW_BCAST], us[RAW_BCAST_PAST], us[BCAST], us[BCAST] / bound[0],
-               us[RAW_ALLREDUCE], us[RAW_ALLREDUCE_BOTH], us[ALLREDUCE],
-               us[ALLREDUCE] / bound[1]);
-        fflush(stdout);
+        report(p, bytes, us, csv);
     }
 }
 
@@ -352,13 +406,24 @@ int main(int argc, char **argv)
         all.in = filled(most, (float)(all.rank + 1));
         all.other = filled(most, 1.0f);
         all.out = filled(most, 0.0f);
+        all.private = private_create(all.in, all.out);
+        if (NULL == all.private) {
+            fprintf(stderr, "limits: rank %d: process_vm_readv is not allowed here\n", all.rank);
+            MPI_Abort(MPI_COMM_WORLD, 77);
+        }
         if (0 == all.rank) {
             printf(csv ? "bytes,copy1_gbs,copy_all_gbs,add1_gbs,add_all_gbs,bcast_raw_us,"
-                         "bcast_raw_past_us,bcast_us,bcast_ratio,allreduce_raw_us,"
-                         "allreduce_raw_both_us,allreduce_us,allreduce_ratio\n"
-                       : "# GB/s of result, all ranks together; us, slowest rank; x: MPI / the faster raw way\n"
-                         "#   bytes  copy 1     all   add 1     all  bc: raw  past caches     MPI"
-                         "      x  ar: raw       both       MPI      x\n");
+                         "bcast_raw_past_us,bcast_cma_us,bcast_stage_us,bcast_stage_past_us,bcast_us,"
+                         "bcast_ratio,bcast_private_ratio,allreduce_raw_us,allreduce_raw_both_us,"
+                         "allreduce_cma_us,allreduce_stage_us,allreduce_stage_past_us,allreduce_us,"
+                         "allreduce_ratio,allreduce_private_ratio\n"
+                       : "# GB/s of result, all ranks together; us, slowest rank. x, xp: MPI / the fastest raw "
+                         "way on mapped, on private buffers\n"
+                         "#           GB/s                        | broadcast on mapped | private                 "
+                         "                           | allreduce on mapped | private\n"
+                         "#   bytes copy 1    all  add 1    all | ordinary     past      CMA    stage     past  "
+                         "             x    xp |    twice     both      CMA    stage     past               x    "
+                         "xp\n");
         }
         for (size_t bytes = least; bytes <= most; bytes *= factor) {
             measure(&all, bytes / 64 * 64, rounds, times, csv);
@@ -367,6 +432,7 @@ int main(int argc, char **argv)
             fprintf(stderr, "limits: rank %d: a result is wrong\n", all.rank);
             status = 1;
         }
+        private_free(all.private);
         MPI_Win_free(&window);
         free(all.in);
         free(all.other);

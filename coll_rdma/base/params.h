@@ -13,6 +13,7 @@
 
 enum { CRDMA_TRANSPORT_AUTO = 0, CRDMA_TRANSPORT_SHM, CRDMA_TRANSPORT_UCP, CRDMA_TRANSPORT_VERBS };
 enum { CRDMA_RNDV_AUTO = 0, CRDMA_RNDV_OFF, CRDMA_RNDV_READ, CRDMA_RNDV_WRITE };
+enum { CRDMA_SINGLE_AUTO = 0, CRDMA_SINGLE_XPMEM, CRDMA_SINGLE_CMA, CRDMA_SINGLE_NONE };
 enum { CRDMA_GPU_AUTO = 0, CRDMA_GPU_STAGED, CRDMA_GPU_DIRECT };
 enum { CRDMA_LEVELS_AUTO = 0, CRDMA_LEVELS_ON, CRDMA_LEVELS_OFF };
 
@@ -31,6 +32,7 @@ typedef struct crdma_params {
     size_t segment_size;      /* bytes; 0: choose [agreed at the call] */
     int rendezvous;           /* CRDMA_RNDV_* [agreed] */
     size_t rendezvous_min;    /* bytes; 0: choose [agreed] */
+    int single_copy;          /* CRDMA_SINGLE_*, within a host [agreed] */
     size_t stage_min;         /* bytes of a message; 0: choose (protocol/stage.h) */
     size_t board_max;         /* bytes of a call; 0: any, 1: none (protocol/board.h) [agreed] */
     size_t memory_limit;      /* bytes of preregistered memory per process; 0: choose */

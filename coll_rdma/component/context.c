@@ -19,6 +19,7 @@
 #include "coll_rdma/transport/shm.h"
 #include "coll_rdma/transport/ucp.h"
 #include "coll_rdma/transport/verbs.h"
+#include "coll_rdma/transport/xpmem.h"
 #include "opal/util/proc.h"
 #include "opal/runtime/opal_progress.h"
 
@@ -250,7 +251,9 @@ const crdma_transport_t *coll_rdma_context_open_remote(int i)
         return NULL;
     }
     if (!opened[i]) {
-        coll_rdma_memory_watch();
+        if (0 != crdma_params.verbs_cache) {
+            coll_rdma_memory_watch();
+        }
         if (CRDMA_OK != transport->open(slab)) {
             return NULL;
         }
@@ -286,6 +289,7 @@ void coll_rdma_context_close(void)
     free(peers);
     peers = NULL;
     capacity = 0;
+    crdma_xpmem_close();
     crdma_map_clear(&places);
     places_complete = true;
     crdma_slab_destroy(slab);

@@ -261,7 +261,8 @@ void coll_rdma_familiar_open(const coll_rdma_visit_t *visit, uint64_t parameters
 {
     coll_rdma_familiar_t *list = visit->list;
     const uint64_t hash = (parameters ^ (uint64_t) (agreed->cma + 2 * agreed->gpu
-                                                    + 4 * agreed->oversubscribed))
+                                                    + 4 * agreed->oversubscribed
+                                                    + 8 * agreed->xpmem))
                           * 0x9e3779b97f4a7c15u;
 
     memcpy(list->peers, peers, (size_t) list->size * sizeof(*list->peers));

@@ -30,6 +30,7 @@
 
 typedef struct coll_rdma_agreed {
     bool cma;            /* every rank can copy from its direct peers */
+    bool xpmem;          /* and attach their memory */
     bool gpu;            /* a rank had a GPU's driver loaded, or a GPU */
     bool oversubscribed; /* somewhere ranks share processors */
 } coll_rdma_agreed_t;

@@ -1,5 +1,6 @@
 /*
- * Open MPI's memory hooks: who tells the registration cache that the application gives memory back.
+ * Open MPI's memory hooks: who tells the registration caches (verbs, XPMEM) that the application gives memory
+ * back.
  *
  * Open MPI (memory/patcher) intercepts munmap, mmap over something, mremap, madvise, brk and shmdt,
  * whoever calls them, free() included, and calls us before the memory gets another use. Where UCX has installed
@@ -50,7 +51,7 @@ void coll_rdma_memory_watch(void)
 {
     const int needed = OPAL_MEMORY_FREE_SUPPORT | OPAL_MEMORY_MUNMAP_SUPPORT;
 
-    if (watching || 0 == crdma_params.verbs_cache) {
+    if (watching) {
         return;
     }
     watching = true;

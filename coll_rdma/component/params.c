@@ -119,6 +119,11 @@ static const mca_base_var_enum_value_t rendezvous[] = {{CRDMA_RNDV_AUTO, "auto"}
                                                        {CRDMA_RNDV_READ, "read"},
                                                        {CRDMA_RNDV_WRITE, "write"},
                                                        {0, NULL}};
+static const mca_base_var_enum_value_t single_copies[] = {{CRDMA_SINGLE_AUTO, "auto"},
+                                                          {CRDMA_SINGLE_XPMEM, "xpmem"},
+                                                          {CRDMA_SINGLE_CMA, "cma"},
+                                                          {CRDMA_SINGLE_NONE, "none"},
+                                                          {0, NULL}};
 static const mca_base_var_enum_value_t gpu_ways[] = {{CRDMA_GPU_AUTO, "auto"},
                                                      {CRDMA_GPU_STAGED, "staged"},
                                                      {CRDMA_GPU_DIRECT, "direct"},
@@ -155,6 +160,10 @@ static const enum_param_t enum_params[] = {
     {"rendezvous", &P.rendezvous, rendezvous,
      "Who copies a large message: the receiver (read), the sender (write), nobody: it goes through "
      "blocks (off); auto: both sides within a host, the sender between hosts"},
+    {"single_copy", &P.single_copy, single_copies,
+     "How a large message goes from user buffer to user buffer within a host: loads and stores to attached memory "
+     "(xpmem), the kernel's copy between processes (cma), not at all (none); auto: xpmem if all ranks can, else cma. "
+     "With xpmem too, what cannot be attached goes by cma"},
     {"gpu", &P.gpu, gpu_ways,
      "Buffers in GPU memory: copied to the host and back (staged); large calls, where ranks share a host or "
      "network adapters reach GPU memory, reduced and copied by the GPUs, from copies in GPU memory that the other ranks open (auto) or from the "

@@ -40,7 +40,7 @@ static void trace(const crdma_group_t *g, const crdma_op_args_t *args, crdma_col
     }
     crdma_log(CRDMA_LOG_CALL,
               "rank %d/%d %s: %s %zu B%s%s%s%s: algorithm=%s degree=%d levels=%s protocol=%s "
-              "segments=%zu transport=%s%s%s%s",
+              "segments=%zu transport=%s%s%s%s%s",
               g->rank, g->size, g->name, crdma_coll_name(coll), bytes,
               CRDMA_OP_NONE != op ? " " : "",
               CRDMA_OP_NONE != op ? crdma_type_name(type) : "", CRDMA_OP_NONE != op ? " " : "",
@@ -54,7 +54,11 @@ static void trace(const crdma_group_t *g, const crdma_op_args_t *args, crdma_col
                   remote ? &g->rndv_remote : &g->rndv_direct[coll],
                   message)),
               segments, direct || !remote ? "shm" : "", direct && remote ? "+" : "",
-              remote ? coll_rdma_remote_name(g) : "", NULL != args->device ? " memory=gpu" : "");
+              remote ? coll_rdma_remote_name(g) : "",
+              !direct || message < g->rndv_direct[coll].min ? ""
+              : g->rndv_direct[coll].mapped                 ? " single_copy=xpmem"
+                                                            : " single_copy=cma",
+              NULL != args->device ? " memory=gpu" : "");
 }
 
 static int to_ompi(crdma_status_t status)
@@ -85,6 +89,7 @@ int coll_rdma_run(coll_rdma_module_t *module, crdma_coll_t coll, int root, bool 
                                         .bytes = args->count * args->elsize,
                                         .rndv_min = g->rndv_direct[coll].min,
                                         .board_max = crdma_group_board(g) ? g->board_max[coll] : 0,
+                                        .parts_min = g->parts_min[coll],
                                         .network = &module->network,
                                         .rules = coll_rdma_rules()};
     crdma_choice_t choice;

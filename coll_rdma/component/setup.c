@@ -84,7 +84,7 @@ static void introduce(coll_rdma_setup_t *s)
 
 static int exchange(coll_rdma_setup_t *s, coll_rdma_module_t *module, ompi_communicator_t *comm)
 {
-    enum { FAILER, ONE_HOST, SHM, CMA, NO_GPU, ALONE, NFLAGS };
+    enum { FAILER, ONE_HOST, SHM, CMA, XPMEM, NO_GPU, ALONE, NFLAGS };
     int flags[NFLAGS];
     size_t rndv_min = 0;
     int ret, blocks = 0;
@@ -114,6 +114,7 @@ static int exchange(coll_rdma_setup_t *s, coll_rdma_module_t *module, ompi_commu
     flags[ONE_HOST] = !s->need_remote;
     flags[SHM] = s->shm_ok;
     flags[CMA] = s->agreed.cma;
+    flags[XPMEM] = s->agreed.xpmem;
     flags[NO_GPU] = !crdma_cuda_expected();
     flags[ALONE] = !coll_rdma_setup_is_oversubscribed(s);
     ret = coll_rdma_agree(module, comm, flags, NFLAGS);
@@ -144,8 +145,10 @@ static int exchange(coll_rdma_setup_t *s, coll_rdma_module_t *module, ompi_commu
         blocks = coll_rdma_setup_network_blocks(&module->network);
         rndv_min = module->network.rndv_min;
     }
+    /* What cannot be attached goes by CMA, so there is none of the one without the other. */
     s->agreed = (coll_rdma_agreed_t) {
-        .cma = flags[CMA], .gpu = !flags[NO_GPU], .oversubscribed = !flags[ALONE]};
+        .cma = flags[CMA] && (flags[XPMEM] || CRDMA_SINGLE_XPMEM != crdma_params.single_copy),
+        .xpmem = flags[CMA] && flags[XPMEM], .gpu = !flags[NO_GPU], .oversubscribed = !flags[ALONE]};
     if (CRDMA_OK != coll_rdma_setup_finish(s, blocks, rndv_min)) {
         coll_rdma_setup_fail(s, "no preregistered memory left (coll_rdma_memory_limit)");
     }
@@ -182,9 +185,9 @@ int coll_rdma_setup(coll_rdma_module_t *module, ompi_communicator_t *comm)
         crdma_log(CRDMA_LOG_SETUP, "%s (%s): rank %d/%d ready, %d node%s, %s%s%s%s", s.group->name,
                   comm->c_name, s.rank, s.size, s.nnodes, 1 == s.nnodes ? "" : "s",
                   s.group->all_direct ? "shm" : "shm and ", coll_rdma_remote_name(s.group),
-                  SIZE_MAX != s.group->rndv_direct[CRDMA_ALLREDUCE].min
-                      ? ""
-                      : ", no rendezvous within the host",
+                  SIZE_MAX == s.group->rndv_direct[CRDMA_ALLREDUCE].min
+                      ? ", no rendezvous within the host"
+                      : s.group->rndv_direct[CRDMA_ALLREDUCE].mapped ? ", xpmem" : "",
                   s.group->oversubscribed ? ", more ranks than processors" : "");
     } else {
         if (OMPI_SUCCESS == ret) {

@@ -31,6 +31,7 @@ static uint64_t hash_parameters(void)
     hash = mix(hash, (uint64_t) crdma_params.block_count);
     hash = mix(hash, (uint64_t) crdma_params.rendezvous);
     hash = mix(hash, crdma_params.rendezvous_min);
+    hash = mix(hash, (uint64_t) crdma_params.single_copy);
     hash = mix(hash, crdma_params.board_max);
     hash = mix(hash, crdma_params.sequence_start);
     hash = mix(hash, crdma_params.net_latency);
@@ -70,6 +71,7 @@ crdma_status_t coll_rdma_setup_finish(coll_rdma_setup_t *s, int remote_blocks, s
                                                        .node = s->node,
                                                        .nnodes = s->nnodes,
                                                        .cma = s->agreed.cma,
+                                                        .xpmem = s->agreed.xpmem,
                                                        .gpu = s->agreed.gpu,
                                                        .oversubscribed = s->agreed.oversubscribed,
                                                        .remote_blocks = remote_blocks,
@@ -134,6 +136,9 @@ void coll_rdma_setup_prepare(coll_rdma_setup_t *s, ompi_communicator_t *comm)
     mine->doors = coll_rdma_familiar_doors(&s->visit);
     if (s->ok) {
         crdma_shm_card_fill(s->slab, &mine->shm);
+        if (0 != mine->shm.segment) {
+            coll_rdma_memory_watch(); /* attachments are kept only if somebody tells what goes */
+        }
         mine->region = s->group->region_addr;
     }
     if (0 < coll_rdma_ranks_per_host) {
@@ -168,7 +173,10 @@ void coll_rdma_setup_attach(coll_rdma_setup_t *s)
 {
     const coll_rdma_card_t *mine = &s->cards[s->rank];
 
-    s->shm_ok = s->agreed.cma = true;
+    s->shm_ok = true;
+    s->agreed.cma = CRDMA_SINGLE_NONE != crdma_params.single_copy;
+    s->agreed.xpmem = CRDMA_SINGLE_AUTO == crdma_params.single_copy
+                      || CRDMA_SINGLE_XPMEM == crdma_params.single_copy;
     if (CRDMA_OK != crdma_map_number(&s->cards[0].shm.host, sizeof(s->cards[0]), s->size, s->node,
                                      &s->nnodes)) {
         coll_rdma_setup_fail(s, "no memory");
@@ -194,8 +202,9 @@ void coll_rdma_setup_attach(coll_rdma_setup_t *s)
             s->need_remote = true;
         } else if (CRDMA_OK != coll_rdma_context_direct_peer(card, &s->peers[r])) {
             s->shm_ok = false;
-        } else if (!s->peers[r]->cma) {
-            s->agreed.cma = false;
+        } else {
+            s->agreed.cma = s->agreed.cma && s->peers[r]->cma;
+            s->agreed.xpmem = s->agreed.xpmem && NULL != s->peers[r]->xpmem;
         }
     }
     if (s->need_remote && CRDMA_TRANSPORT_SHM == crdma_params.transport) {

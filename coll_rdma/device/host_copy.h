@@ -28,7 +28,7 @@ typedef struct crdma_copier {
     bool stream;      /* past the caches */
 } crdma_copier_t;
 
-/* Copy len bytes to dst, on a 16-byte boundary. A release store that follows is seen after the bytes. */
+/* Copy len bytes to dst. A release store that follows is seen after the bytes. */
 void crdma_copy_to_reader(crdma_copier_t *copier, void *dst, const void *src, size_t len);
 
 /* The two ways; crdma_copy_stream is an ordinary copy where there is no other. */

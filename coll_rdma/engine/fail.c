@@ -13,6 +13,7 @@
 
 #include "coll_rdma/base/log.h"
 #include "coll_rdma/engine/op_internal.h"
+#include "coll_rdma/engine/parts.h"
 #include "coll_rdma/protocol/rendezvous.h"
 #include "coll_rdma/protocol/signature.h"
 
@@ -96,7 +97,9 @@ static void withdraw(crdma_op_t *op)
     for (crdma_send_item_t *item = op->pending; NULL != item; item = item->next) {
         crdma_send_withdraw(&item->send);
     }
-    if (op->started && op->step < sched->nsteps) {
+    if (op->by_parts) {
+        crdma_parts_withdraw(op);
+    } else if (op->started && op->step < sched->nsteps) {
         const crdma_step_t *step = &sched->steps[op->step];
 
         for (int i = 0; i < step->npeers; ++i) {

@@ -41,6 +41,7 @@ typedef struct crdma_group {
     crdma_ring_geometry_t spare; /* of direct peers, where memory is short */
     crdma_rndv_mode_t rndv_direct[CRDMA_NCOLLS]; /* direct peers */
     crdma_rndv_mode_t rndv_remote;
+    size_t parts_min[CRDMA_NCOLLS]; /* bytes from which a reduction goes by parts (parts.h); SIZE_MAX: never */
     crdma_peer_t **peers;   /* by rank; NULL at own rank */
     uint32_t *region_lines; /* by rank: the line (64 bytes) of its slab at which its region begins */
     crdma_edge_t **edges;   /* by rank; NULL until a plan needs it */
@@ -83,6 +84,7 @@ typedef struct crdma_group_config {
     const int *node;               /* size entries, copied */
     int nnodes;
     bool cma;                      /* every rank can copy from its direct peers */
+    bool xpmem;                    /* and attach their memory */
     bool gpu;                      /* data may be in GPU memory: large messages must be a rendezvous */
     bool oversubscribed;
     int remote_blocks;             /* of an edge to a remote peer; 0: default */

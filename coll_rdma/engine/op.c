@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "coll_rdma/engine/op_internal.h"
+#include "coll_rdma/engine/parts.h"
 #include "coll_rdma/protocol/signature.h"
 
 crdma_op_t *crdma_op_create(crdma_group_t *group)
@@ -91,6 +92,7 @@ void crdma_op_adopt(crdma_op_t *op, const crdma_op_args_t *args, uint64_t seq, u
     op->args.sig = sig;
     op->seq = seq;
     op->waiting = NULL;
+    op->by_parts = false;
     op->since = 0;
     op->polls = 0;
 }
@@ -112,7 +114,10 @@ crdma_status_t crdma_op_start(crdma_op_t *op, const crdma_op_args_t *args)
     op->t = 0;
     op->step = 0;
     op->started = false;
-
+    op->by_parts = crdma_parts_serves(g, args);
+    if (op->by_parts) {
+        return reserve(op, g->size);
+    }
     status = reserve(op, args->plan->widest);
     if (CRDMA_OK == status && sched->uses_tmp) {
         op->tmp_depth = crdma_op_tmp_depth(args, &cut);
@@ -154,6 +159,20 @@ char *crdma_op_locate(const crdma_op_t *op, int buf, size_t seg, int block, int 
     return base + begin * elsize;
 }
 
+crdma_area_t crdma_op_area(const crdma_op_t *op, const void *at)
+{
+    const size_t len = op->args.count * op->args.elsize;
+    const char *in = op->args.in, *out = op->args.out, *p = at;
+
+    if (NULL != out && p >= out && p < out + len) {
+        return (crdma_area_t) {out, len};
+    }
+    if (NULL != in && p >= in && p < in + len) {
+        return (crdma_area_t) {in, len};
+    }
+    return (crdma_area_t) {NULL, 0};
+}
+
 /* Invariant 2: true if a pending send still reads from [dst, dst + len). (`off` grows as the
  * chunks of a slot message go out; for other messages it is 0.) */
 bool crdma_op_is_sending(const crdma_op_t *op, const char *dst, size_t len)
@@ -183,11 +202,9 @@ size_t crdma_op_chunk(const crdma_op_t *op, size_t len)
     return 0 != chunk ? chunk : elsize;
 }
 
-static crdma_status_t push_send(crdma_op_t *op, crdma_edge_t *edge, const char *src, size_t len,
-                                uint64_t token)
+crdma_status_t crdma_op_new_item(crdma_op_t *op, crdma_send_item_t **out)
 {
     crdma_send_item_t *item = op->unused;
-    crdma_status_t status;
 
     if (NULL == item) {
         item = malloc(sizeof(*item));
@@ -197,11 +214,14 @@ static crdma_status_t push_send(crdma_op_t *op, crdma_edge_t *edge, const char *
     } else {
         op->unused = item->next;
     }
-    crdma_send_start(&item->send, edge, crdma_group_rndv(op->group, edge, op->args.plan->key.coll), src, len,
-                     crdma_op_chunk(op, len), op->args.sig);
-    item->send.device = 0 != len ? op->args.device : NULL;
-    item->send.token = token;
-    status = crdma_send_progress(&item->send);
+    *out = item;
+    return CRDMA_OK;
+}
+
+crdma_status_t crdma_op_push(crdma_op_t *op, crdma_send_item_t *item)
+{
+    crdma_status_t status = crdma_send_progress(&item->send);
+
     if (CRDMA_AGAIN == status) {
         item->next = NULL;
         *op->pending_end = item;
@@ -211,9 +231,26 @@ static crdma_status_t push_send(crdma_op_t *op, crdma_edge_t *edge, const char *
     item->next = op->unused;
     op->unused = item;
     if (CRDMA_OK != status) {
-        op->waiting = edge;
+        op->waiting = item->send.edge;
     }
     return status;
+}
+
+static crdma_status_t push_send(crdma_op_t *op, crdma_edge_t *edge, const char *src, size_t len,
+                                uint64_t token)
+{
+    crdma_send_item_t *item;
+    crdma_status_t status = crdma_op_new_item(op, &item);
+
+    if (CRDMA_OK != status) {
+        return status;
+    }
+    crdma_send_start(&item->send, edge, crdma_group_rndv(op->group, edge, op->args.plan->key.coll), src, len,
+                     crdma_op_chunk(op, len), op->args.sig);
+    item->send.device = 0 != len ? op->args.device : NULL;
+    item->send.token = token;
+    item->send.area = crdma_op_area(op, src);
+    return crdma_op_push(op, item);
 }
 
 static crdma_status_t progress_sends(crdma_op_t *op)
@@ -281,6 +318,7 @@ static crdma_status_t step_recv(crdma_op_t *op, const crdma_step_t *step, size_t
             crdma_op_locate(op, step->dst, seg, step->dst_block + i * step->stride, step->nblocks, &len);
             crdma_recv_start(&op->recvs[i], edge, crdma_group_rndv(op->group, edge, op->args.plan->key.coll), len,
                              crdma_op_chunk(op, len), op->args.sig);
+            op->recvs[i].area = crdma_op_area(op, op->args.out);
         }
         op->started = true;
         if (NULL != op->args.device) {
@@ -372,6 +410,10 @@ crdma_status_t crdma_op_progress(crdma_op_t *op)
         if (CRDMA_OK != status) {
             return crdma_op_fail(op, op->waiting, status);
         }
+    }
+    if (op->by_parts) {
+        status = crdma_parts_progress(op);
+        return CRDMA_OK == status || CRDMA_AGAIN == status ? status : crdma_op_fail(op, op->waiting, status);
     }
     for (; op->t < slots; ++op->t, op->step = 0) {
         /* Nobody reads segment t before turn t. */

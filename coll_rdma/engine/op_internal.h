@@ -31,6 +31,7 @@ struct crdma_op {
     bool started;     /* the current step has its receives set up */
     size_t off;       /* bytes of the current step that are reduced */
     int ready;        /* operands 0 .. ready-1 of the current piece are there */
+    bool by_parts;    /* parts.c; then step is its own and off counts in this rank's part */
     bool gather;      /* REDUCE: operands are fetched whole before they are combined */
     crdma_protocol_t whole; /* REDUCE: the protocol of all operands, unless gather */
 
@@ -95,10 +96,15 @@ static inline int crdma_op_tmp_depth(const crdma_op_args_t *args, const crdma_cu
 
 /* The memory of blocks [block, block + n) of segment `seg` in buffer `buf`; *len: its bytes. */
 char *crdma_op_locate(const crdma_op_t *op, int buf, size_t seg, int block, int n, size_t *len);
+/* The whole of the caller's buffer that `at` is in; empty: of neither. */
+crdma_area_t crdma_op_area(const crdma_op_t *op, const void *at);
 /* True if a pending send still reads from [dst, dst + len). */
 bool crdma_op_is_sending(const crdma_op_t *op, const char *dst, size_t len);
 /* Bytes per slot for a message of len bytes, equal on both sides. */
 size_t crdma_op_chunk(const crdma_op_t *op, size_t len);
+/* A send that is not under way yet, and setting it under way: *item is pending or done when it returns. */
+crdma_status_t crdma_op_new_item(crdma_op_t *op, crdma_send_item_t **item);
+crdma_status_t crdma_op_push(crdma_op_t *op, crdma_send_item_t *item);
 /* reduce.c: the REDUCE step. */
 crdma_status_t crdma_op_reduce(crdma_op_t *op, const crdma_step_t *step, size_t seg);
 

@@ -72,13 +72,29 @@ static crdma_status_t reduce_chunks(crdma_op_t *op, const crdma_step_t *step, ch
     return CRDMA_OK;
 }
 
-/* Operands in the user buffers of direct peers: read piece by piece into the cache. */
+typedef struct combine {
+    const crdma_op_t *op;
+    void *dst;
+    int nsrc;
+    size_t count;
+} combine_t;
+
+static void combine(void *argument)
+{
+    const combine_t *c = argument;
+
+    crdma_op_combine(c->op, c->dst, c->op->srcs, c->nsrc, c->count);
+}
+
+/* Operands in the user buffers of direct peers: read where they are if they are mapped, else piece by piece
+ * into the cache. A user-defined operation gets copies: it may hold anything when it faults. */
 static crdma_status_t reduce_pieces(crdma_op_t *op, const crdma_step_t *step, char *dst,
                                     const char *self, char *scratch, size_t piece, size_t len)
 {
     const int32_t *peers = &op->args.plan->sched->peers[step->first];
     const size_t n = len - op->off < piece ? len - op->off : piece;
     char *free_dst = dst != self ? dst + op->off : NULL;
+    bool mapped = false;
     crdma_status_t status;
 
     for (; op->ready < step->npeers; ++op->ready) {
@@ -98,6 +114,11 @@ static crdma_status_t reduce_pieces(crdma_op_t *op, const crdma_step_t *step, ch
             op->srcs[i] = self + op->off;
             continue;
         }
+        op->srcs[i] = NULL != op->args.reducer.kernel ? crdma_recv_map(&op->recvs[i], op->off, n) : NULL;
+        if (NULL != op->srcs[i]) {
+            mapped = true;
+            continue;
+        }
         if (NULL != free_dst) {
             landing = free_dst; /* the result may overwrite one operand: less memory to touch */
             free_dst = NULL;
@@ -109,7 +130,19 @@ static crdma_status_t reduce_pieces(crdma_op_t *op, const crdma_step_t *step, ch
             return status;
         }
     }
-    crdma_op_combine(op, dst + op->off, op->srcs, step->npeers, n / op->args.elsize);
+    if (!mapped) {
+        crdma_op_combine(op, dst + op->off, op->srcs, step->npeers, n / op->args.elsize);
+    } else {
+        combine_t c = {op, dst + op->off, step->npeers, n / op->args.elsize};
+        bool intact = crdma_xpmem_guard(combine, &c);
+
+        for (int i = 0; i < step->npeers; ++i) {
+            if (CRDMA_SELF != peers[i] && !(intact = intact && crdma_recv_intact(&op->recvs[i]))) {
+                op->waiting = op->recvs[i].edge;
+                return CRDMA_ERR_PEER;
+            }
+        }
+    }
     op->off += n;
     if (op->off < len) {
         op->waiting = NULL;

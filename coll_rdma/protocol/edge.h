@@ -13,7 +13,8 @@
  *
  * Who may write what:
  * 1. rx ring (in my slab): only the peer, except that I scrub cells whose credit I have not
- *    given yet, and the rendezvous fields of a block, which both sides update atomically.
+ *    given yet, and the rendezvous fields of a block, which both sides update atomically, and where I tell the
+ *    pages of my buffer (rendezvous.h, 2.).
  * 2. tx ring: only me; for a remote peer it is the shadow, a local copy that puts read from.
  * 3. A position is written only if position <= consumed + R (of cells or of blocks), where
  *    `consumed` is the credit word in my rx ring, which only the peer writes, after it has read the
@@ -28,6 +29,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "coll_rdma/device/host_copy.h"
 #include "coll_rdma/protocol/ring.h"
 #include "coll_rdma/transport/transport.h"
 
@@ -53,6 +55,7 @@ typedef struct crdma_edge {
     crdma_addr_t mail_remote; /* its mailbox entry for me */
     uint64_t mail_out, leave_out; /* what I store there, first and last; sources of puts */
     uint64_t seen_sig;     /* signature of the message that did not match */
+    crdma_copier_t copier; /* into user buffers that the copying side has mapped */
     crdma_addr_t rx_addr, blocks_addr; /* in my slab; direct: of head and blocks */
     size_t rx_size, blocks_size; /* of these; the geometry may go before they do. blocks_size: 0 if remote */
     const crdma_ring_geometry_t *geometries[2]; /* full, spare */

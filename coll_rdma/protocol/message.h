@@ -16,6 +16,7 @@
 
 #include "coll_rdma/device/cuda_work.h"
 #include "coll_rdma/protocol/edge.h"
+#include "coll_rdma/transport/xpmem.h"
 
 typedef enum crdma_protocol {
     CRDMA_PROTOCOL_LL = 0,
@@ -30,7 +31,15 @@ typedef struct crdma_rndv_mode {
     size_t min;          /* bytes; SIZE_MAX: off */
     bool receiver_copies;
     bool sender_copies;
+    bool mapped; /* direct peers: user buffers can be attached (transport/xpmem.h) */
 } crdma_rndv_mode_t;
+
+/* The buffer of the application that the bytes of a message are part of: what is exposed, so that one attachment
+ * serves all its parts. len 0: the bytes themselves. */
+typedef struct crdma_area {
+    const void *start;
+    size_t len;
+} crdma_area_t;
 
 static inline crdma_protocol_t crdma_protocol_of(const crdma_ring_geometry_t *g,
                                                  const crdma_rndv_mode_t *rndv, size_t len)
@@ -50,7 +59,12 @@ typedef struct crdma_send {
     uint64_t sig;
     uint64_t token;    /* not 0: equal for messages that may share chunks (stage.h) */
     crdma_protocol_t protocol;
+    crdma_area_t area; /* of src */
+    crdma_attachment_t *attachment; /* mapped: of the receiver's buffer */
     bool posted;       /* rendezvous: the descriptor is out */
+    bool attached;     /* mapped: it has been tried */
+    bool by_parts;     /* parts.h; then: */
+    void *out;         /* where the receivers store their results */
     bool written;      /* remote rendezvous write: payload and flag are out */
     void *exposed;     /* remote rendezvous read: registration of src */
     crdma_tx_t tx;
@@ -85,6 +99,9 @@ typedef struct crdma_recv {
     bool requested;    /* remote rendezvous read: the get is under way */
     bool staged;       /* rendezvous: the sender has copied it from its GPU, for us to read */
     void *memory;      /* remote: the adapter writes to our GPU (device_enter) */
+    crdma_area_t area; /* of dst */
+    crdma_attachment_t *attachment; /* mapped: of the sender's buffer */
+    crdma_attachment_t *target;     /* by parts, mapped: of its result */
 } crdma_recv_t;
 
 void crdma_recv_start(crdma_recv_t *recv, crdma_edge_t *edge, const crdma_rndv_mode_t *rndv,
@@ -104,6 +121,11 @@ crdma_status_t crdma_recv_progress(crdma_recv_t *recv, char *dst);
 crdma_status_t crdma_recv_ready(crdma_recv_t *recv);
 crdma_status_t crdma_recv_read(crdma_recv_t *recv, char *dst, size_t off, size_t len);
 crdma_status_t crdma_recv_finish(crdma_recv_t *recv);
+/* Instead of reading: where [off, off + len) of the sender's buffer is mapped, or NULL. Load from it within
+ * crdma_xpmem_guard only, and use what was computed only if crdma_recv_intact says afterwards that the
+ * sender has not withdrawn it meanwhile. */
+const char *crdma_recv_map(const crdma_recv_t *recv, size_t off, size_t len);
+bool crdma_recv_intact(const crdma_recv_t *recv);
 
 /* Positions that a message takes. */
 static inline uint64_t crdma_message_positions(crdma_protocol_t protocol, size_t len, size_t chunk)

@@ -9,43 +9,95 @@
 
 #include "coll_rdma/transport/shm.h"
 
+#define CHUNK_MOST (256 * 1024)
+
 /* Bytes that one side copies at a time: large enough to amortise a system call (about 0.5 us),
  * small enough that both sides finish together. */
 static size_t chunk_of(size_t len)
 {
     size_t chunk = len / 4;
 
-    if (chunk > 256 * 1024) {
-        chunk = 256 * 1024;
+    if (chunk > CHUNK_MOST) {
+        chunk = CHUNK_MOST;
     } else if (chunk < 8 * 1024) {
         chunk = 8 * 1024;
     }
     return (chunk + 4095) & ~(size_t) 4095;
 }
 
-/* Step 3. Returns bytes copied by this call, or sets `failed`. */
-static void copy_chunks(crdma_slot_t *slot, const crdma_peer_t *peer, char *local, uint64_t remote,
-                        bool to_peer)
+typedef struct copy {
+    crdma_copier_t *copier;
+    char *dst;
+    const char *src;
+    size_t len;
+} copy_t;
+
+static void copy(void *argument)
 {
+    const copy_t *c = argument;
+
+    crdma_copy_to_reader(c->copier, c->dst, c->src, c->len);
+}
+
+/* By loads and stores, if the peer's side is mapped and can be touched. */
+static bool copy_mapped(crdma_edge_t *edge, const crdma_attachment_t *attachment, char *local,
+                        uint64_t remote, size_t len, bool to_peer)
+{
+    char *there = NULL != attachment ? crdma_xpmem_at(attachment, remote, len) : NULL;
+    copy_t c = {&edge->copier, to_peer ? there : local, to_peer ? local : there, len};
+
+    return NULL != there && crdma_xpmem_guard(copy, &c);
+}
+
+bool crdma_rndv_store(crdma_edge_t *edge, const crdma_attachment_t *attachment, uint64_t to,
+                      const char *src, size_t len)
+{
+    return copy_mapped(edge, attachment, (char *) (uintptr_t) src, to, len, true);
+}
+
+/* Step 3, or sets `failed`. */
+static void copy_chunks(crdma_slot_t *slot, crdma_edge_t *edge, const crdma_attachment_t *attachment,
+                        char *local, uint64_t remote, bool to_peer)
+{
+    const crdma_peer_t *peer = edge->peer;
     const size_t len = slot->len;
     const size_t chunk = chunk_of(len);
 
     for (;;) {
         const uint64_t off = __atomic_fetch_add(&slot->next, chunk, __ATOMIC_RELAXED);
-        crdma_status_t status;
+        crdma_status_t status = CRDMA_OK;
         size_t n;
 
         if (off >= len) {
             return;
         }
         n = len - off < chunk ? len - off : chunk;
-        status = to_peer ? crdma_shm_write(peer, local + off, remote + off, n)
-                         : crdma_shm_read(peer, local + off, remote + off, n);
+        if (!copy_mapped(edge, attachment, local + off, remote + off, n, to_peer)) {
+            status = to_peer ? crdma_shm_write(peer, local + off, remote + off, n)
+                             : crdma_shm_read(peer, local + off, remote + off, n);
+        }
         if (CRDMA_OK != status) {
             __atomic_store_n(&slot->failed, 1, __ATOMIC_RELAXED);
         }
         __atomic_fetch_add(&slot->done, n, __ATOMIC_RELEASE);
     }
+}
+
+static void expose(const crdma_area_t *area, const char *at, size_t len, crdma_exposure_t *exposure)
+{
+    const char *start = area->start;
+
+    if (0 != area->len && at >= start && at + len <= start + area->len) {
+        crdma_xpmem_expose(area->start, area->len, exposure);
+    } else {
+        crdma_xpmem_expose(at, len, exposure);
+    }
+}
+
+static void send_detach(crdma_send_t *send)
+{
+    crdma_xpmem_detach(send->edge->peer, send->attachment);
+    send->attachment = NULL;
 }
 
 static crdma_status_t send_direct(crdma_send_t *send)
@@ -62,11 +114,15 @@ static crdma_status_t send_direct(crdma_send_t *send)
         slot->src = (uint64_t) (uintptr_t) send->src;
         slot->len = send->len;
         slot->dst = slot->next = slot->done = slot->failed = 0;
+        if (send->rndv->mapped) {
+            expose(&send->area, send->src, send->len, &crdma_rndv_pages_of(slot)->src);
+        }
         __atomic_store_n(&slot->flag, send->position << 32, __ATOMIC_RELEASE); /* 1. */
         send->posted = true;
         return CRDMA_AGAIN;
     }
     if (crdma_edge_is_consumed(edge, send->position)) {
+        send_detach(send);
         return CRDMA_OK;
     }
     dst = __atomic_load_n(&slot->dst, __ATOMIC_ACQUIRE);
@@ -74,11 +130,16 @@ static crdma_status_t send_direct(crdma_send_t *send)
         return CRDMA_AGAIN;
     }
     if (__atomic_load_n(&slot->next, __ATOMIC_RELAXED) < send->len) {
-        copy_chunks(slot, edge->peer, (char *) send->src, dst, true);
+        if (send->rndv->mapped && !send->attached) {
+            send->attached = true;
+            send->attachment = crdma_xpmem_attach(edge->peer, &crdma_rndv_pages_of(slot)->dst);
+        }
+        copy_chunks(slot, edge, send->attachment, (char *) send->src, dst, true);
     }
     if (__atomic_load_n(&slot->done, __ATOMIC_ACQUIRE) < send->len) {
         return CRDMA_AGAIN;
     }
+    send_detach(send);
     return 0 == __atomic_load_n(&slot->failed, __ATOMIC_RELAXED) ? CRDMA_OK : CRDMA_ERR_PEER;
 }
 
@@ -168,6 +229,9 @@ crdma_status_t crdma_rndv_send(crdma_send_t *send)
 {
     crdma_status_t status;
 
+    if (send->by_parts) {
+        return crdma_parts_post(send);
+    }
     if (!send->edge->remote) {
         return NULL != send->device ? crdma_rndv_send_device(send) : send_direct(send);
     }
@@ -210,6 +274,9 @@ static crdma_status_t see(crdma_recv_t *recv, crdma_slot_t **out)
         status = crdma_rndv_want(recv, *out);
     }
     recv->seen = CRDMA_OK == status;
+    if (recv->seen && recv->rndv->mapped && !recv->edge->remote && !recv->staged) {
+        recv->attachment = crdma_xpmem_attach(recv->edge->peer, &crdma_rndv_pages_of(*out)->src);
+    }
     return status;
 }
 
@@ -224,12 +291,15 @@ static crdma_status_t recv_direct(crdma_recv_t *recv, char *dst)
             return status;
         }
         if (recv->rndv->sender_copies && !recv->staged) {
+            if (recv->rndv->mapped) {
+                expose(&recv->area, dst, recv->len, &crdma_rndv_pages_of(slot)->dst);
+            }
             __atomic_store_n(&slot->dst, (uint64_t) (uintptr_t) dst, __ATOMIC_RELEASE);
         }
     }
     if ((recv->rndv->receiver_copies || recv->staged)
         && __atomic_load_n(&slot->next, __ATOMIC_RELAXED) < recv->len) {
-        copy_chunks(slot, recv->edge->peer, dst, slot->src, false);
+        copy_chunks(slot, recv->edge, recv->attachment, dst, slot->src, false);
     }
     if (__atomic_load_n(&slot->done, __ATOMIC_ACQUIRE) < recv->len) {
         return CRDMA_AGAIN;
@@ -349,6 +419,26 @@ crdma_status_t crdma_recv_read(crdma_recv_t *recv, char *dst, size_t off, size_t
     return status;
 }
 
+const char *crdma_recv_map(const crdma_recv_t *recv, size_t off, size_t len)
+{
+    const crdma_edge_t *edge = recv->edge;
+
+    return NULL == recv->attachment
+               ? NULL
+               : crdma_xpmem_at(recv->attachment,
+                                crdma_edge_rx_block(edge, recv->position)->src + off,
+                                len);
+}
+
+bool crdma_recv_intact(const crdma_recv_t *recv)
+{
+    const crdma_edge_t *edge = recv->edge;
+
+    /* Pairs with crdma_send_withdraw, as in crdma_recv_read. */
+    return 0 == __atomic_load_n(&crdma_edge_rx_block(edge, recv->position)->failed,
+                                __ATOMIC_ACQUIRE);
+}
+
 static uint64_t now_ns(void)
 {
     struct timespec t;
@@ -384,6 +474,13 @@ void crdma_send_withdraw(crdma_send_t *send)
         withdraw(crdma_edge_tx_block(edge, send->position), edge->peer,
                  send->len);
     }
+    send_detach(send);
+}
+
+static void recv_detach(crdma_recv_t *recv)
+{
+    crdma_xpmem_detach(recv->edge->peer, recv->attachment);
+    recv->attachment = NULL;
 }
 
 void crdma_recv_withdraw(crdma_recv_t *recv)
@@ -395,9 +492,11 @@ void crdma_recv_withdraw(crdma_recv_t *recv)
         withdraw(crdma_edge_rx_block(edge, recv->position), edge->peer,
                  recv->len);
     }
+    recv_detach(recv);
 }
 
 crdma_status_t crdma_recv_finish(crdma_recv_t *recv)
 {
+    recv_detach(recv);
     return crdma_edge_consume(recv->edge, recv->position, true);
 }

@@ -14,6 +14,10 @@
  * late look at the block is safe: the block is rewritten only by the sender itself, and the ring
  * outlives the sender's last use (edge.h, invariant 4).
  *
+ * Direct peers whose buffers can be attached (XPMEM) tell in 1. and 2. which pages they are, in the payload
+ * of the block, and in 3. each copies by loads and stores: no system call, no page looked up. What cannot be
+ * attached goes by the kernel as before, message by message and side by side: each side decides for itself.
+ *
  * Direct peers, the sender's data in GPU memory:
  *   5. the low half of the flag is CRDMA_RNDV_ON_DEVICE, and the payload of the block is the name of
  *      the memory (device/cuda_share.h), whose contents are complete
@@ -51,6 +55,26 @@ void crdma_recv_withdraw(crdma_recv_t *recv);
 
 /* Smallest block that holds an address and a key for a remote peer, bytes. */
 #define CRDMA_RNDV_BLOCK_MIN ((uint32_t) sizeof(crdma_exposed_t))
+
+/* Payload of the block, mapped mode: the buffers' exposures. dst is the receiver's to write, before `dst` of the
+ * header. */
+typedef struct crdma_rndv_pages {
+    crdma_exposure_t src, dst;
+} crdma_rndv_pages_t;
+
+_Static_assert(sizeof(crdma_rndv_pages_t) <= 64, "fits the smallest block");
+
+static inline crdma_rndv_pages_t *crdma_rndv_pages_of(crdma_slot_t *slot)
+{
+    return (crdma_rndv_pages_t *) (void *) crdma_slot_payload(slot);
+}
+
+/* Store to the peer's address `to` through an attachment. False: NULL, not inside, or it faulted. */
+bool crdma_rndv_store(crdma_edge_t *edge, const crdma_attachment_t *attachment, uint64_t to,
+                      const char *src, size_t len);
+
+/* parts.c: part of crdma_rndv_send. */
+crdma_status_t crdma_parts_post(crdma_send_t *send);
 
 enum { CRDMA_RNDV_ON_DEVICE = 1 };                                            /* flag, 5. */
 enum { CRDMA_RNDV_WANTED = 1, CRDMA_RNDV_REFUSED = 2, CRDMA_RNDV_STAGED = 3 }; /* dst, 7. */

@@ -59,8 +59,9 @@ static void select_shm(const crdma_select_args_t *a, crdma_choice_t *c)
     case CRDMA_REDUCE:
         /* Where few ranks share processors the root alone is as fast as all together; of two ranks the
          * other one copies meanwhile (64 KB 0.87 -> 0.78, 1 MB 0.77 -> 0.56, 4 MB 0.70 -> 0.46 of the
-         * default's time by parts -> by the root). */
-        c->alg = 2 == a->size
+         * default's time by parts -> by the root). By attached memory both do their half. */
+        c->alg = !a->oversubscribed && 0 != a->parts_min && a->parts_min <= a->bytes ? CRDMA_ALG_RSAG
+                 : 2 == a->size
                          || (a->oversubscribed && !parts)
                          || a->bytes * (size_t) a->size <= 4 * ONE_SHOT_COPY
                      ? CRDMA_ALG_TREE

@@ -23,6 +23,7 @@ typedef struct crdma_select_args {
     size_t bytes;
     size_t rndv_min;     /* within a host; SIZE_MAX: no rendezvous */
     size_t board_max;    /* bytes of a call that goes through the board; 0: there is none */
+    size_t parts_min;    /* within a host: from here a reduction by parts is one step (engine/parts.h); 0, SIZE_MAX: never */
     const crdma_network_t *network; /* between hosts */
     const crdma_rules_t *rules;     /* of the user; NULL: none */
 } crdma_select_args_t;

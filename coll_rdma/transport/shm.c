@@ -21,6 +21,8 @@
 #include <unistd.h>
 
 #include "coll_rdma/base/log.h"
+#include "coll_rdma/base/params.h"
+#include "coll_rdma/transport/xpmem.h"
 
 static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t len)
 {
@@ -69,6 +71,7 @@ static uint64_t host_hash(uint64_t hash)
 void crdma_shm_card_fill(const crdma_slab_t *slab, crdma_shm_card_t *card)
 {
     static uint64_t machine, host;
+    int64_t segment = 0;
 
     if (0 == host) {
         machine = machine_hash();
@@ -76,11 +79,18 @@ void crdma_shm_card_fill(const crdma_slab_t *slab, crdma_shm_card_t *card)
         /* Where Yama restricts ptrace, allow the ranks of the job to copy from us. */
         (void) prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
     }
+    if (CRDMA_SINGLE_AUTO == crdma_params.single_copy
+        || CRDMA_SINGLE_XPMEM == crdma_params.single_copy) {
+        const char *reason;
+
+        (void) crdma_xpmem_open(&segment, &reason);
+    }
     *card = (crdma_shm_card_t) {.machine = machine,
                                 .host = host,
                                 .cookie = slab->cookie,
                                 .base = (uint64_t) (uintptr_t) slab->base,
                                 .size = slab->size,
+                                .segment = segment,
                                 .pid = getpid(),
                                 .fd = slab->fd};
 }
@@ -120,11 +130,13 @@ crdma_status_t crdma_shm_attach(crdma_peer_t *peer, const crdma_shm_card_t *card
     memset(&seen, 0, sizeof(seen));
     peer->cma = CRDMA_OK == crdma_shm_read(peer, &seen, card->base, sizeof(seen))
                 && seen.cookie == card->cookie;
+    crdma_xpmem_connect(peer, card->segment, card->base);
     return CRDMA_OK;
 }
 
 void crdma_shm_detach(crdma_peer_t *peer)
 {
+    crdma_xpmem_disconnect(peer);
     if (NULL != peer->map) {
         munmap(peer->map, peer->map_size);
         peer->map = NULL;

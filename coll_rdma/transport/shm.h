@@ -13,13 +13,14 @@ typedef struct crdma_shm_card {
     uint64_t cookie; /* of the slab */
     uint64_t base;   /* where the owner has mapped it */
     uint64_t size;
+    int64_t segment; /* of XPMEM (xpmem.h); 0: none */
     int32_t pid;
     int32_t fd;
 } crdma_shm_card_t;
 
 void crdma_shm_card_fill(const crdma_slab_t *slab, crdma_shm_card_t *card);
 
-/* Map the slab behind the card: sets peer->map, map_size, pid, cma. CRDMA_ERR_TRANSPORT if it
+/* Map the slab behind the card: sets peer->map, map_size, pid, cma, xpmem. CRDMA_ERR_TRANSPORT if it
  * cannot be reached from here (one line at verbose 1 says why). */
 crdma_status_t crdma_shm_attach(crdma_peer_t *peer, const crdma_shm_card_t *card);
 void crdma_shm_detach(crdma_peer_t *peer);

@@ -3,7 +3,8 @@
  *
  * - direct: the peer's slab is mapped into our address space (peer->map). Protocols store
  *   to it and load from it themselves; there is nothing to call. If peer->cma is set, the kernel
- *   also copies between the two address spaces (process_vm_readv/writev).
+ *   also copies between the two address spaces (process_vm_readv/writev); if peer->xpmem is, its own memory can be
+ *   mapped (xpmem.h).
  * - remote: everything goes through the operations of peer->transport.
  *
  * What a transport guarantees is in its capability bits, so that a protocol asks
@@ -119,6 +120,7 @@ struct crdma_peer {
     char *map;       /* direct: its slab in our address space; else NULL */
     size_t map_size;
     bool cma;        /* direct: the kernel copies between us */
+    void *xpmem;     /* direct: its memory can be attached (xpmem.h); else NULL */
     pid_t pid;       /* valid on the same host */
     int refs;        /* communicators that use it */
     const crdma_transport_t *transport; /* remote: its operations; direct: NULL */

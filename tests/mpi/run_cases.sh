@@ -8,6 +8,7 @@
 #              kill      the job must end in time and leave nothing in /dev/shm or its TMPDIR
 #              call      PROGRAM is a shell function; passes if it returns 0, 77 skips
 #   TRANSPORT  shm | posix | sysv | tcp (ucp, UCX_TLS=posix,self and so on) | stock
+#              xpmem (shm over tests/fakexpmem)
 #              pml-ucx (ucp, beside Open MPI's pml ucx) | pml-ucx-tcp (so, UCX_TLS=tcp,self)
 #   VARIANT    a row of variant_parameters below
 #
@@ -47,6 +48,7 @@ variant_parameters()
     wrap) echo "sequence_start=4294967286" ;;
     two-level) echo "two_level=on" ;;
     spin-0) echo "spin=0" ;;
+    attached) echo "single_copy=xpmem rendezvous_min=2048 ll_max=64" ;;
     *) echo "no variant $1" >&2; return 1 ;;
     esac
     case $1 in
@@ -74,6 +76,10 @@ trace_rules()
     ll-off) echo "none * 1 protocol=ll" ;; # a barrier has 0 bytes, which is not above 0
     ll-more) echo "some * 1 protocol=ll" ;;
     tiny-blocks | rendezvous-off) echo "none * 0 protocol=rendezvous" ;;
+    attached)
+        echo "some allreduce 65536 single_copy=xpmem"
+        echo "some bcast 65536 single_copy=xpmem"
+        ;;
     rendezvous-write | rendezvous-read)
         echo "some allreduce 65536 protocol=rendezvous"
         echo "some bcast 65536 protocol=rendezvous"
@@ -147,6 +153,30 @@ add_pml_ucx()
     add_common 3 pml-ucx-tcp default --quick
 }
 
+# Attached memory: every collective, memory that is freed and mapped again, other memory in the same calls, a peer
+# that dies. $1: --quick, or nothing. Not with a sanitizer, whose allocator cannot be replaced.
+add_xpmem()
+{
+    local ranks
+
+    [ -e "$fakexpmem" ] || return 0
+    ! ldd "$COMPONENT_DIR/mca_coll_rdma.so" | grep -q 'lib[atlu]*san' || return 0
+    for ranks in 2 4 7; do
+        add_common $ranks xpmem attached --quick
+    done
+    add plain 2 xpmem attached test_remap --quick
+    add plain 4 xpmem attached test_userops --quick
+    add kill 3 xpmem attached test_kill --mode last
+    [ -z "$1" ] || return 0
+    add_common 2 xpmem attached
+    add_data 3 xpmem attached
+    add plain 4 xpmem attached test_remap
+    add plain 2 xpmem attached test_threads --quick
+    add plain 2 xpmem attached test_big
+    add kill 4 xpmem attached test_kill --mode first
+    add fatal 3 xpmem attached test_mismatch --mode size-fatal
+}
+
 add_python()
 {
     add plain "$1" "$2" default test_mpi4py.py
@@ -170,6 +200,7 @@ cases_quick()
     add_common 3 tcp rendezvous-write --quick
     add_common 3 sysv default --quick
     add_pml_ucx --quick
+    add_xpmem --quick
     add_data 2 shm default --quick
     add_data 4 posix default --quick
     add plain 3 shm default test_comms --quick
@@ -198,6 +229,7 @@ cases_default()
     done
     add_common 4 sysv default
     add_pml_ucx ''
+    add_xpmem ''
     for ranks in 1 2 3 5 8; do
         add_data $ranks shm default
     done

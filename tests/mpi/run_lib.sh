@@ -35,6 +35,8 @@ COMPONENT_DIR=${COMPONENT_DIR:-$(first_folder_with mca_coll_rdma.so \
     "${CRDMA_PREFIX:-$tree/_install}/lib/openmpi" "${CRDMA_BUILD:-$tree/build}/.libs" \
     "$tree/build/.libs" "$tree/build/coll_rdma/.libs" "$tree/.libs")}
 
+fakexpmem=$TEST_BIN_DIR/../fakexpmem/libxpmem.so.0
+
 mpirun_version=$("$MPIRUN" --version 2>/dev/null | sed -n 's/^mpirun (Open MPI) //p')
 mpirun_version=${mpirun_version:-unknown}
 
@@ -75,6 +77,11 @@ transport_options()
     shm)
         transport_name=shm
         options+=(--mca coll_rdma_transport shm)
+        ;;
+    # Attached memory, by the stand-in for XPMEM that makes larger allocations attachable.
+    xpmem)
+        transport_name=shm
+        options+=(--mca coll_rdma_transport shm -x "LD_PRELOAD=$fakexpmem" -x FAKEXPMEM_MIN=1024)
         ;;
     posix | tcp | sysv)
         transport_name=ucp

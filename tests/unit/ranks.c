@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "tests/unit/ranks.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -19,6 +20,8 @@
 #include <unistd.h>
 
 #include "coll_rdma/base/params.h"
+#include "coll_rdma/memory/regcache.h"
+#include "coll_rdma/transport/xpmem.h"
 #include "tests/unit/fake_transport.h"
 
 struct ranks_shared {
@@ -127,10 +130,23 @@ static bool is_remote(const ranks_setup_t *setup, int a, int b)
            (RANKS_MIXED == setup->wire && setup->node[a] != setup->node[b]);
 }
 
+/* tests/fakexpmem, if it is preloaded, tells what free() gives back, as memory hooks do. */
+static void watch_memory(void)
+{
+    void (**hook)(const void *, size_t);
+
+    *(void **)&hook = dlsym(RTLD_DEFAULT, "fakexpmem_hook");
+    if (NULL != hook) {
+        *hook = crdma_regcache_invalidate;
+        crdma_regcache_hooked = true;
+    }
+}
+
 static void attach(ranks_t *me)
 {
     struct ranks_shared *s = me->shared;
 
+    watch_memory();
     crdma_shm_card_fill(me->slab, &s->card[me->rank]);
     ranks_barrier(me);
     for (int r = 0; r < me->size; ++r) {
@@ -177,8 +193,17 @@ crdma_group_t *ranks_group(ranks_t *me)
     static const int one_node[RANKS_MAX];
     const ranks_setup_t *setup = me->setup;
     uint64_t regions[RANKS_MAX];
+    bool attachable = true, xpmem = !setup->no_cma && !setup->no_xpmem;
     crdma_group_t *g;
 
+    for (int r = 0; r < me->size; ++r) {
+        attachable = attachable
+                     && (r == me->rank || (NULL != me->peers[r] && NULL != me->peers[r]->xpmem));
+    }
+    ranks_exchange(me, attachable || 1 == me->size, regions);
+    for (int r = 0; r < me->size; ++r) {
+        xpmem = xpmem && 0 != regions[r];
+    }
     RANKS_REQUIRE(CRDMA_OK == crdma_group_begin(me->slab, me->rank, me->size, "test", &g));
     ranks_exchange(me, g->region_addr, regions);
     RANKS_REQUIRE(CRDMA_OK ==
@@ -188,6 +213,7 @@ crdma_group_t *ranks_group(ranks_t *me)
                                             .node = NULL != setup->node ? setup->node : one_node,
                                             .nnodes = NULL != setup->node ? setup->nnodes : 1,
                                             .cma = !setup->no_cma,
+                                            .xpmem = xpmem,
                                             .oversubscribed = true}));
     ranks_barrier(me);
     return g;
@@ -223,6 +249,12 @@ static void *run_rank(void *argument)
     }
     attach(me);
     start->body(me, start->arg);
+    if (NULL != getenv("FAKEXPMEM_STATS")) {
+        uint64_t made, found;
+
+        crdma_xpmem_counts(&made, &found);
+        printf("rank %d: %d attached, %d found again\n", me->rank, (int)made, (int)found);
+    }
     if (0 == me->setup->dies) {
         ranks_settle(me);
         if (!me->setup->threads) {

@@ -36,6 +36,7 @@ typedef struct ranks_setup {
     const int *node; /* node of each rank, NULL: all on one */
     int nnodes;
     bool no_cma;
+    bool no_xpmem; /* else it is used if tests/fakexpmem is preloaded */
     size_t slab;    /* bytes, 0: 64 MiB */
     int time_limit; /* s, 0: 60 */
     unsigned dies;  /* bit r: rank r is expected to die of a signal */

@@ -68,6 +68,7 @@ static crdma_select_args_t args_of(const layout_t *l, int size, crdma_coll_t col
                                  .ordered = ordered,
                                  .bytes = bytes,
                                  .rndv_min = 16 * KIB,
+                                 .parts_min = SIZE_MAX,
                                  .network = &crdma_network_default};
 }
 
