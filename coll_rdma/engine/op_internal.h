@@ -97,8 +97,26 @@ static inline int crdma_op_tmp_depth(const crdma_op_args_t *args, const crdma_cu
 char *crdma_op_locate(const crdma_op_t *op, int buf, size_t seg, int block, int n, size_t *len);
 /* True if a pending send still reads from [dst, dst + len). */
 bool crdma_op_is_sending(const crdma_op_t *op, const char *dst, size_t len);
-/* Bytes per slot for a message of len bytes, equal on both sides. */
-size_t crdma_op_chunk(const crdma_op_t *op, size_t len);
+/* Bytes per slot for a message of len bytes, equal on both sides: whole elements, and at least two chunks for
+ * messages of some size, so that the receiver copies one while the sender fills the next. */
+static inline size_t crdma_chunk_of(const crdma_group_t *g, size_t elsize, size_t len)
+{
+    const size_t block = g->direct.block_size;
+    size_t chunk = len > 4096 ? (len / 2 < 4096 ? 4096 : len / 2) : len;
+
+    if (chunk > block) {
+        chunk = block;
+    }
+    if (1 != elsize) {
+        chunk -= chunk % elsize;
+    }
+    return 0 != chunk ? chunk : elsize;
+}
+
+static inline size_t crdma_op_chunk(const crdma_op_t *op, size_t len)
+{
+    return crdma_chunk_of(op->group, op->args.elsize, len);
+}
 /* reduce.c: the REDUCE step. */
 crdma_status_t crdma_op_reduce(crdma_op_t *op, const crdma_step_t *step, size_t seg);
 
@@ -117,7 +135,7 @@ crdma_status_t crdma_group_refuse(crdma_group_t *group);
 /* run_ll.c: the whole operation when every message is an LL message to a direct peer. */
 crdma_status_t crdma_op_run_ll(crdma_op_t *op);
 
-/* run_pair.c: the whole call if it is tiny and nothing is in the way; false: nothing was done. */
+/* run_pair.c: the whole call, unless something is in the way; false: nothing was done. */
 bool crdma_op_run_pair(crdma_group_t *group, const crdma_op_args_t *args, crdma_status_t *status);
 
 /* The call becomes the group's next one: its number, and its signature with it. What this rank calls is
