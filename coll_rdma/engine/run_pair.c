@@ -141,7 +141,7 @@ crdma_status_t crdma_op_run_small(crdma_group_t *g, const crdma_op_args_t *args)
         const crdma_slot_t *slot = slot_at(geometry, edge->rx_slots, position);
         const char *data = (const char *) slot + CRDMA_SLOT_INLINE_AT;
         const uint64_t flag = position << 32 | len;
-        int polls = FAST_POLLS;
+        int polls = g->oversubscribed ? 1 : FAST_POLLS;
 
         while (flag != __atomic_load_n(&slot->flag, __ATOMIC_ACQUIRE) && 0 < --polls) {
         }

@@ -154,7 +154,7 @@ START_TEST(starved)
             start_send(&p, 0, &out, data, len);
             ck_assert_msg(CRDMA_OK == crdma_send_progress(&out), "message %d", i);
             take(&p, 1, len);
-            if (0 == i % 40) {
+            if (i < 8) { /* as many as there are slots */
                 start_send(&p, 1, &back, data, 40);
                 ck_assert_int_eq(CRDMA_OK, crdma_send_progress(&back));
             }
