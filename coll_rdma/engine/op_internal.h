@@ -140,14 +140,20 @@ bool crdma_op_run_pair(crdma_group_t *group, const crdma_op_args_t *args, crdma_
 
 /* The call becomes the group's next one: its number, and its signature with it. What this rank calls is
  * told to peers that wait for it (watch.c): seq last; sig after all of the calls before. */
+static inline void crdma_group_set_call(crdma_group_t *g, uint64_t sig, uint64_t seq)
+{
+    crdma_call_t *call = &g->region->history[seq % CRDMA_HISTORY];
+
+    g->seq = seq;
+    __atomic_store_n(&call->sig, sig, __ATOMIC_RELEASE);
+    __atomic_store_n(&call->seq, seq, __ATOMIC_RELEASE);
+}
+
 static inline uint64_t crdma_group_count_call(crdma_group_t *g, uint64_t sig, uint64_t *seq)
 {
-    const uint64_t n = ++g->seq;
-
-    sig = crdma_sig_at_call(sig, n);
-    __atomic_store_n(&g->region->history[n % CRDMA_HISTORY].sig, sig, __ATOMIC_RELEASE);
-    __atomic_store_n(&g->region->history[n % CRDMA_HISTORY].seq, n, __ATOMIC_RELEASE);
-    *seq = n;
+    *seq = g->seq + 1;
+    sig = crdma_sig_at_call(sig, *seq);
+    crdma_group_set_call(g, sig, *seq);
     return sig;
 }
 

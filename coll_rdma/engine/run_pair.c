@@ -106,7 +106,8 @@ crdma_status_t crdma_op_run_small(crdma_group_t *g, const crdma_op_args_t *args)
     crdma_edge_t *edge = pair->edge;
     const crdma_ring_geometry_t *geometry = edge->geometry;
     const size_t len = args->small - 1;
-    uint64_t seq, sig, position;
+    const uint64_t seq = g->seq + 1, sig = crdma_sig_at_call(args->sig, seq);
+    uint64_t position;
 
     if (__builtin_expect(g->failed || NULL != g->flow
                              || 0 != __atomic_load_n(&g->region->poison, __ATOMIC_RELAXED),
@@ -126,13 +127,12 @@ crdma_status_t crdma_op_run_small(crdma_group_t *g, const crdma_op_args_t *args)
         slot = slot_at(geometry, edge->tx_slots, at);
         copy_small((char *) slot + CRDMA_SLOT_INLINE_AT, buffer(args, pair->sent), len);
         slot->ack = edge->rx_consumed;
-        /* What others wait for comes first, the history of calls after it. */
-        sig = crdma_sig_at_call(args->sig, g->seq + 1);
         slot->sig = sig;
         /* Pairs with the load below and in crdma_slot_look. */
         __atomic_store_n(&slot->flag, at << 32 | len, __ATOMIC_RELEASE);
     }
-    sig = crdma_group_count_call(g, args->sig, &seq);
+    /* What the peer waits for has gone first. */
+    crdma_group_set_call(g, sig, seq);
     if (!pair->recv) {
         return CRDMA_OK;
     }
