@@ -47,7 +47,7 @@ typedef struct crdma_distance {
     bool far;        /* the reader shares no cache with us */
 } crdma_distance_t;
 
-#define CRDMA_DISTANCE_MIN 1024 /* bytes of a copy that is worth timing */
+#define CRDMA_DISTANCE_MIN 2048 /* bytes of a copy that is worth timing */
 
 /* The copy, timed. */
 void crdma_copy_timed(crdma_distance_t *distance, void *dst, const void *src, size_t len);

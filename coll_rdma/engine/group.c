@@ -26,8 +26,9 @@
  * instructions (run_pair.c) and is reduced where it lies. */
 #define PAIR_LL_MAX 16
 /* Messages of so many bytes go by the stage if the peer shares no cache with us (host_copy.h): reduce and allreduce
- * of 4 KB, 2 ranks, us, by (8) blocks -> by the stage 2.96 -> 1.42, 8 KB 5.79 -> 2.66. */
-#define STAGE_MIN 4096
+ * of 4 KB, 2 ranks, us, by (8) blocks -> by the stage 2.96 -> 1.42, 8 KB 5.79 -> 2.66; by 2 blocks -> by the stage,
+ * broadcast of 2 KB 1.04 -> 0.84, reduce 0.89 -> 0.75, 1 KB 0.47 -> 0.71. */
+#define STAGE_MIN 2048
 /* ... and if it does: by 2 blocks -> by the stage, broadcast of 4 KB 0.42 -> 0.79, 8 KB 0.62 -> 1.19, 16 KB 1.98
  * -> 1.91, 32 KB 4.3 -> 2.3; reduce of 8 KB 0.69 -> 0.69, 16 KB 2.2 -> 1.1. */
 #define STAGE_NEAR (8192 + 1)

@@ -261,7 +261,7 @@ END_TEST
 
 START_TEST(distance)
 {
-    static char to[BLOCK];
+    static char to[CRDMA_DISTANCE_MIN];
     crdma_distance_t d = {.far = true, .cost = 1 << 20};
     int trials = 0;
 
