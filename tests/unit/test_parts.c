@@ -24,12 +24,12 @@ static char in[BYTES], out[BYTES], work[BYTES];
 static crdma_ring_geometry_t g;
 static crdma_send_t send;
 static crdma_recv_t recv;
-static pair_t p;
+static edge_pair_t p;
 
 static void begin(void)
 {
-    crdma_ring_geometry_init(&g, 2, 16, 64);
-    pair_open(&p, &g, ((uint64_t) 1 << 32) - 1);
+    crdma_ring_geometry_init(&g, 2, 2, 16, 64);
+    edge_pair_open(&p, &g, ((uint64_t) 1 << 32) - 1);
     p.peer[0].pid = p.peer[1].pid = getpid();
     memset(in, 'i', sizeof(in));
     memset(out, 'o', sizeof(out));
@@ -41,7 +41,7 @@ static void begin(void)
 
 static void end(void)
 {
-    pair_close(&p);
+    edge_pair_close(&p);
 }
 
 START_TEST(in_order)
