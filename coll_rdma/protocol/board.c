@@ -59,7 +59,7 @@ size_t crdma_board_size(int ranks, size_t *clear)
     for (int kind = 0; kind < CRDMA_BOARD_KINDS; ++kind) {
         size += nslots[kind] * (size_t)ranks * (slot_size(kind, ranks) + APART);
     }
-    return size;
+    return pages(size);
 }
 
 size_t crdma_board_most(int ranks)
