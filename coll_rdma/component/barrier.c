@@ -3,16 +3,13 @@
  */
 #include "coll_rdma/component/coll_rdma.h"
 
-int coll_rdma_barrier(ompi_communicator_t *comm, mca_coll_base_module_t *base)
+/* Not once more; see allreduce.c. */
+static COLL_RDMA_APART int barrier(ompi_communicator_t *comm, mca_coll_base_module_t *base)
 {
     coll_rdma_module_t *module = (coll_rdma_module_t *) base;
     crdma_op_args_t args = {.elsize = 1};
-    crdma_op_args_t *again = coll_rdma_recall(module, CRDMA_BARRIER, MPI_BYTE, NULL, 0, 0);
     int ret = OMPI_SUCCESS;
 
-    if (OPAL_LIKELY(NULL != again)) {
-        return coll_rdma_rerun(module, again);
-    }
     if (coll_rdma_serves(module, comm, &ret)) {
         ret = coll_rdma_run(module, CRDMA_BARRIER, 0, false, &args, CRDMA_OP_NONE,
                             CRDMA_TYPE_NONE);
@@ -26,4 +23,12 @@ int coll_rdma_barrier(ompi_communicator_t *comm, mca_coll_base_module_t *base)
         return ret;
     }
     return module->lower.barrier(comm, module->lower.barrier_module);
+}
+
+int coll_rdma_barrier(ompi_communicator_t *comm, mca_coll_base_module_t *base)
+{
+    coll_rdma_module_t *module = (coll_rdma_module_t *) base;
+    crdma_op_args_t *again = coll_rdma_recall(module, CRDMA_BARRIER, MPI_BYTE, NULL, 0, 0);
+
+    return OPAL_LIKELY(NULL != again) ? coll_rdma_rerun(module, again) : barrier(comm, base);
 }

@@ -41,17 +41,13 @@ static int run(coll_rdma_module_t *module, void *buf, int count, ompi_datatype_t
     return ret;
 }
 
-int coll_rdma_host_bcast(void *buf, int count, ompi_datatype_t *dtype, int root,
-                         ompi_communicator_t *comm, mca_coll_base_module_t *base)
+/* Not the call before once more; see allreduce.c. */
+static COLL_RDMA_APART int bcast(void *buf, int count, ompi_datatype_t *dtype, int root,
+                                 ompi_communicator_t *comm, mca_coll_base_module_t *base)
 {
     coll_rdma_module_t *module = (coll_rdma_module_t *) base;
-    crdma_op_args_t *again = coll_rdma_recall(module, CRDMA_BCAST, dtype, NULL, count, root);
     int ret = OMPI_SUCCESS;
 
-    if (OPAL_LIKELY(NULL != again)) {
-        again->in = again->out = buf;
-        return coll_rdma_rerun(module, again);
-    }
     if (coll_rdma_serves(module, comm, &ret)) {
         ret = run(module, buf, count, dtype, root, root == ompi_comm_rank(comm));
         if (OPAL_LIKELY(OMPI_ERR_NOT_SUPPORTED != ret)) {
@@ -62,6 +58,19 @@ int coll_rdma_host_bcast(void *buf, int count, ompi_datatype_t *dtype, int root,
     }
     coll_rdma_gpu_settle(module);
     return module->lower.bcast(buf, count, dtype, root, comm, module->lower.bcast_module);
+}
+
+int coll_rdma_host_bcast(void *buf, int count, ompi_datatype_t *dtype, int root,
+                         ompi_communicator_t *comm, mca_coll_base_module_t *base)
+{
+    coll_rdma_module_t *module = (coll_rdma_module_t *) base;
+    crdma_op_args_t *again = coll_rdma_recall(module, CRDMA_BCAST, dtype, NULL, count, root);
+
+    if (OPAL_LIKELY(NULL != again)) {
+        again->in = again->out = buf;
+        return coll_rdma_rerun(module, again);
+    }
+    return bcast(buf, count, dtype, root, comm, base);
 }
 
 int coll_rdma_bcast(void *buf, int count, ompi_datatype_t *dtype, int root,

@@ -43,6 +43,8 @@ typedef enum coll_rdma_state {
     COLL_RDMA_DECLINED  /* all ranks agreed to leave the communicator to the lower module */
 } coll_rdma_state_t;
 
+#define COLL_RDMA_APART __attribute__((noinline))
+
 /* The last call of a collective that used predefined types only: everything but the buffers, so
  * that a program which repeats it pays for comparing, not for choosing. */
 typedef struct coll_rdma_recent {
@@ -55,6 +57,9 @@ typedef struct coll_rdma_recent {
     crdma_op_args_t args;
 } coll_rdma_recent_t;
 
+/* By collective and root % 2, so that two ranks may take turns. */
+#define COLL_RDMA_RECENT 2
+
 typedef struct coll_rdma_module {
     mca_coll_base_module_t super;
     coll_rdma_state_t state;
@@ -62,7 +67,7 @@ typedef struct coll_rdma_module {
     coll_rdma_lower_t lower;
     crdma_group_t *group;
     crdma_network_t network; /* between hosts; equal on all ranks */
-    coll_rdma_recent_t recent[CRDMA_NCOLLS];
+    coll_rdma_recent_t recent[CRDMA_NCOLLS][COLL_RDMA_RECENT];
     bool gpu_refused;     /* a rank could not open another's GPU memory: calls are staged */
     char *stage[2];       /* packed copies of input and output, grown on demand */
     size_t stage_size[2];
@@ -174,7 +179,8 @@ static inline crdma_op_args_t *coll_rdma_recall(coll_rdma_module_t *module, crdm
                                                 const ompi_datatype_t *dtype,
                                                 const ompi_op_t *op, int count, int root)
 {
-    coll_rdma_recent_t *recent = &module->recent[coll];
+    coll_rdma_recent_t *recent =
+        &module->recent[coll][(unsigned) root % COLL_RDMA_RECENT];
 
     return recent->dtype == dtype && recent->op == op && recent->count == count
                    && recent->root == root && COLL_RDMA_READY == module->state

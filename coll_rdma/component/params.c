@@ -45,12 +45,13 @@ static const int_param_t int_params[] = {
      "What to print on stderr: 0 errors only, 1 set-up and reasons for declining, 2 one line for "
      "every call on every rank"},
     {"ll_max", &P.ll_max, 5,
-     "Largest message (bytes) whose words carry their own sequence number (protocol LL)"},
+     "Largest message (bytes) whose words carry their own sequence number (protocol LL); two ranks of "
+     "one host use slots instead unless it is above 16"},
     {"block_size", &P.block_size, 5,
      "Payload (bytes) of one preregistered block (protocol slot)"},
     {"block_count", &P.block_count, 5,
      "Preregistered blocks per pair of communicating ranks and direction, a power of two; 0: "
-     "8 within a host, 16 between hosts"},
+     "2 within a host, 8 there if ranks share processors, 16 between hosts"},
     {"spin", &P.spin, 5,
      "Polls of a waiting rank before it yields its processor at every poll; 0: chosen by whether "
      "there is a processor for every rank"},

@@ -4,21 +4,16 @@
 #include "coll_rdma/component/convert.h"
 #include "coll_rdma/component/gpu.h"
 
-int coll_rdma_host_reduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *dtype,
-                          ompi_op_t *op, int root, ompi_communicator_t *comm,
-                          mca_coll_base_module_t *base)
+/* Not the call before once more; see allreduce.c. */
+static COLL_RDMA_APART int reduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *dtype,
+                                  ompi_op_t *op, int root, ompi_communicator_t *comm,
+                                  mca_coll_base_module_t *base)
 {
     coll_rdma_module_t *module = (coll_rdma_module_t *) base;
     const bool is_root = root == ompi_comm_rank(comm);
     coll_rdma_reduction_t r;
-    crdma_op_args_t *again = coll_rdma_recall(module, CRDMA_REDUCE, dtype, op, count, root);
     int ret = OMPI_SUCCESS;
 
-    if (OPAL_LIKELY(NULL != again)) {
-        again->in = MPI_IN_PLACE == sbuf ? rbuf : sbuf;
-        again->out = is_root ? rbuf : NULL;
-        return coll_rdma_rerun(module, again);
-    }
     if (coll_rdma_serves(module, comm, &ret)) {
         if (0 == coll_rdma_bytes(count, dtype)) {
             return OMPI_SUCCESS; /* as the MPI layer does for count 0 */
@@ -41,6 +36,21 @@ int coll_rdma_host_reduce(const void *sbuf, void *rbuf, int count, ompi_datatype
     coll_rdma_gpu_settle(module);
     return module->lower.reduce(sbuf, rbuf, count, dtype, op, root, comm,
                                 module->lower.reduce_module);
+}
+
+int coll_rdma_host_reduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *dtype,
+                          ompi_op_t *op, int root, ompi_communicator_t *comm,
+                          mca_coll_base_module_t *base)
+{
+    coll_rdma_module_t *module = (coll_rdma_module_t *) base;
+    crdma_op_args_t *again = coll_rdma_recall(module, CRDMA_REDUCE, dtype, op, count, root);
+
+    if (OPAL_LIKELY(NULL != again)) {
+        again->in = MPI_IN_PLACE == sbuf ? rbuf : sbuf;
+        again->out = root == ompi_comm_rank(comm) ? rbuf : NULL;
+        return coll_rdma_rerun(module, again);
+    }
+    return reduce(sbuf, rbuf, count, dtype, op, root, comm, base);
 }
 
 int coll_rdma_reduce(const void *sbuf, void *rbuf, int count, ompi_datatype_t *dtype,

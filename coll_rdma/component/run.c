@@ -118,6 +118,7 @@ int coll_rdma_run(coll_rdma_module_t *module, crdma_coll_t coll, int root, bool 
     if (CRDMA_LOG_CALL <= crdma_params.verbose) {
         trace(g, args, coll, &choice, op, type);
     }
+    crdma_op_prepare(g, args);
     status = crdma_op_run(g, args);
     if (NULL != args->device) {
         crdma_device_end(g, args);
@@ -129,7 +130,7 @@ void coll_rdma_remember(coll_rdma_module_t *module, crdma_coll_t coll,
                         const ompi_datatype_t *dtype, const ompi_op_t *op, int count, int root,
                         const crdma_op_args_t *args)
 {
-    module->recent[coll] = (coll_rdma_recent_t) {.dtype = dtype,
+    module->recent[coll][(unsigned) root % COLL_RDMA_RECENT] = (coll_rdma_recent_t) {.dtype = dtype,
                                                  .op = op,
                                                  .count = count,
                                                  .root = root,
@@ -143,5 +144,11 @@ void coll_rdma_remember(coll_rdma_module_t *module, crdma_coll_t coll,
 
 int coll_rdma_rerun(coll_rdma_module_t *module, const crdma_op_args_t *args)
 {
-    return to_ompi(crdma_op_run(module->group, args));
+    crdma_group_t *g = module->group;
+    crdma_status_t status = 0 != args->small ? crdma_op_run_small(g, args) : CRDMA_AGAIN;
+
+    if (OPAL_LIKELY(CRDMA_OK == status)) {
+        return OMPI_SUCCESS;
+    }
+    return to_ompi(CRDMA_AGAIN == status ? crdma_op_run(g, args) : status);
 }

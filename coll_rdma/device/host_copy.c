@@ -82,6 +82,24 @@ void crdma_copy_to_reader(crdma_copier_t *copier, void *dst, const void *src, si
     copier->cost[stream] = cost < UINT32_MAX / 8 ? (uint32_t) cost : UINT32_MAX / 8;
     copier->stream = 0 != copier->cost[1] && copier->cost[0] > PREFER * copier->cost[1];
 }
+
+/* Cycles per KB beyond which the reader is far. Copies of 4 KB into two blocks took 55 to 65 where a flag's way is 58
+ * ns, 390 to 570 where it is 240. */
+#define FAR_CYCLES 160
+
+void crdma_copy_timed(crdma_distance_t *distance, void *dst, const void *src, size_t len)
+{
+    const uint64_t begin = __rdtsc(), old = distance->cost;
+    uint64_t cost;
+
+    memcpy(dst, src, len);
+    cost = (__rdtsc() - begin) * 1024 / len + 1;
+    if (0 != old) { /* one that was interrupted says little */
+        cost = (3 * old + (cost < 4 * old ? cost : 4 * old)) / 4;
+    }
+    distance->cost = cost < UINT32_MAX / 8 ? (uint32_t) cost : UINT32_MAX / 8;
+    distance->far = FAR_CYCLES < distance->cost;
+}
 #else
 void crdma_copy_stream(void *dst, const void *src, size_t len)
 {
@@ -91,6 +109,12 @@ void crdma_copy_stream(void *dst, const void *src, size_t len)
 void crdma_copy_to_reader(crdma_copier_t *copier, void *dst, const void *src, size_t len)
 {
     (void) copier;
+    memcpy(dst, src, len);
+}
+
+void crdma_copy_timed(crdma_distance_t *distance, void *dst, const void *src, size_t len)
+{
+    (void) distance;
     memcpy(dst, src, len);
 }
 #endif

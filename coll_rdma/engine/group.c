@@ -21,14 +21,22 @@
 #include "coll_rdma/engine/plan.h"
 #include "coll_rdma/protocol/rendezvous.h"
 
-/* Blocks per ring within a host. Larger chunks lie elsewhere (stage.h), so this is how far a sender may
- * run ahead; if ranks share processors, how much a rank gets done before it must yield. */
-#define DIRECT_BLOCKS 8
-/* Messages of this many bytes go by the stage. 4 KB, 2 ranks, reduce and allreduce, us, by blocks -> by the
- * stage: 0.63 -> 0.89 where the processors share a cache, 2.96 -> 1.42 where not; 8 KB: 1.15 -> 0.78,
- * 5.79 -> 2.66. Ranks that share processors hand a whole message over at once (broadcast, 4 ranks on
- * 2): 32 KB 14 -> 21, 128 KB 48 -> 36; 8 ranks, 64 KB: 83 -> 56. */
+/* Payload blocks per ring within a host (protocol/slot.h). If ranks share processors: how much a rank gets done
+ * before it must yield. */
+#define DIRECT_BLOCKS 2
+#define SHARED_BLOCKS 8
+/* Two ranks: LL only if the user wants it for larger messages. A message in a slot is one line too, takes fewer
+ * instructions (run_pair.c) and is reduced where it lies. */
+#define PAIR_LL_MAX 16
+/* Messages of so many bytes go by the stage if the peer shares no cache with us (host_copy.h): reduce and allreduce
+ * of 4 KB, 2 ranks, us, by (8) blocks -> by the stage 2.96 -> 1.42, 8 KB 5.79 -> 2.66. By 2 blocks -> by a stage that
+ * is already large, broadcast of 2 KB 1.04 -> 0.84, reduce 0.89 -> 0.75; but 1.7 while the stage grows. 1 KB 0.47 -> 0.71. */
 #define STAGE_MIN 4096
+/* ... and if it does: by 2 blocks -> by the stage, broadcast of 4 KB 0.42 -> 0.79, 8 KB 0.62 -> 1.19, 16 KB 1.98
+ * -> 1.91, 32 KB 4.3 -> 2.3; reduce of 8 KB 0.69 -> 0.69, 16 KB 2.2 -> 1.1. */
+#define STAGE_NEAR (8192 + 1)
+/* Ranks that share processors hand a whole message over at once (broadcast, 4 ranks on
+ * 2): 32 KB 14 -> 21, 128 KB 48 -> 36; 8 ranks, 64 KB: 83 -> 56. */
 #define SHARED_STAGE_MIN (64 * 1024)
 #define SHARED_RNDV_MIN (256 * 1024 + 1) /* up to here blocks win, 4 ranks on 2 processors */
 /* A broadcast among more ranks: through blocks the root writes to each in turn. Blocks -> rendezvous, time
@@ -77,7 +85,7 @@
 #define LARGE_GROUP 4096
 #define LARGE_BLOCKS 2
 /* Blocks of a ring take whole pages. Where that would waste most of one, direct rings of a large group take
- * blocks that are smaller by so many bytes at most (two of 8 KB: 8128, 4 pages instead of 5; a leader of 64
+ * blocks that are smaller by so many bytes at most (two of 8 KB: 7808, 4 pages instead of 5; a leader of 64
  * ranks has 63 such rings). */
 #define TRIM_MOST 512
 
@@ -122,13 +130,15 @@ typedef struct departed {
 static departed_t *departed_list;
 static pthread_mutex_t departed_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void set_geometry(crdma_ring_geometry_t *geometry, int blocks)
+/* slots: of a direct ring; 0: remote. */
+static void set_geometry(crdma_ring_geometry_t *geometry, int slots, int blocks)
 {
     if (0 != crdma_params.block_count) {
         blocks = crdma_params.block_count;
+        slots = 0 != slots && slots < blocks ? blocks : slots;
     }
-    crdma_ring_geometry_init(geometry, (uint32_t) blocks, (uint32_t) crdma_params.ll_max,
-                             (uint32_t) crdma_params.block_size);
+    crdma_ring_geometry_init(geometry, (uint32_t) slots, (uint32_t) blocks,
+                             (uint32_t) crdma_params.ll_max, (uint32_t) crdma_params.block_size);
 }
 
 static void fill_pages(crdma_ring_geometry_t *g)
@@ -138,7 +148,7 @@ static void fill_pages(crdma_ring_geometry_t *g)
     const uint32_t trim = (each + CRDMA_LINE - 1) / CRDMA_LINE * CRDMA_LINE;
 
     if (0 < excess && trim <= TRIM_MOST && 2 * trim < g->block_size) {
-        crdma_ring_geometry_init(g, g->block_count, g->ll_max, g->block_size - trim);
+        crdma_ring_geometry_init(g, g->slot_count, g->block_count, g->ll_max, g->block_size - trim);
     }
 }
 
@@ -346,15 +356,24 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
     memcpy(g->node, config->node, n * sizeof(*g->node));
     g->nnodes = config->nnodes;
     g->oversubscribed = config->oversubscribed;
-    set_geometry(&g->direct, g->size >= LARGE_GROUP ? LARGE_BLOCKS : DIRECT_BLOCKS);
     if (g->size >= LARGE_GROUP) {
+        set_geometry(&g->direct, LARGE_BLOCKS, LARGE_BLOCKS);
         fill_pages(&g->direct);
+    } else {
+        set_geometry(&g->direct, CRDMA_SLOTS, g->oversubscribed ? SHARED_BLOCKS : DIRECT_BLOCKS);
+        if (2 == g->size && g->direct.ll_max <= PAIR_LL_MAX) {
+            crdma_ring_geometry_drop_ll(&g->direct);
+        }
     }
     crdma_ring_geometry_init(&g->spare,
+                             g->direct.slot_count < CRDMA_SLOTS ? g->direct.slot_count : CRDMA_SLOTS,
                              g->direct.block_count < SPARE_BLOCKS ? g->direct.block_count : SPARE_BLOCKS,
                              g->direct.ll_max, g->direct.block_size);
+    if (0 == g->direct.ll_below) {
+        crdma_ring_geometry_drop_ll(&g->spare);
+    }
     crdma_stage_init(&g->stage, g->size >= LARGE_GROUP ? NULL : g->slab, g->direct.block_size);
-    set_geometry(&g->remote, g->size >= LARGE_GROUP           ? LARGE_BLOCKS
+    set_geometry(&g->remote, 0, g->size >= LARGE_GROUP           ? LARGE_BLOCKS
                              : 0 != config->remote_blocks ? config->remote_blocks
                                                           : REMOTE_BLOCKS);
     g->all_direct = true;
@@ -553,6 +572,8 @@ crdma_status_t crdma_group_edge(crdma_group_t *g, int rank, crdma_edge_t **edge)
             g->edges[rank]->stage_min = 0 != crdma_params.stage_min ? crdma_params.stage_min
                                           : g->oversubscribed         ? SHARED_STAGE_MIN
                                                                       : STAGE_MIN;
+            g->edges[rank]->stage_near = 0 != crdma_params.stage_min ? crdma_params.stage_min
+                                                                     : STAGE_NEAR;
         }
     }
     if (CRDMA_OK == status) {

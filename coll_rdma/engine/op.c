@@ -187,21 +187,6 @@ bool crdma_op_is_sending(const crdma_op_t *op, const char *dst, size_t len)
     return false;
 }
 
-/* Largest payload of a slot: whole elements, and at least two chunks for messages of some size,
- * so that the receiver copies one while the sender fills the next. */
-size_t crdma_op_chunk(const crdma_op_t *op, size_t len)
-{
-    const size_t block = op->group->direct.block_size;
-    const size_t elsize = op->args.elsize;
-    size_t chunk = len > 4096 ? (len / 2 < 4096 ? 4096 : len / 2) : len;
-
-    if (chunk > block) {
-        chunk = block;
-    }
-    chunk -= chunk % elsize;
-    return 0 != chunk ? chunk : elsize;
-}
-
 crdma_status_t crdma_op_new_item(crdma_op_t *op, crdma_send_item_t **out)
 {
     crdma_send_item_t *item = op->unused;
@@ -473,6 +458,12 @@ crdma_status_t crdma_op_run(crdma_group_t *g, const crdma_op_args_t *args)
     if (g->failed || 0 != __atomic_load_n(&g->region->poison, __ATOMIC_RELAXED)) {
         return crdma_group_refuse(g);
     }
+    if (0 != args->small) {
+        status = crdma_op_run_small(g, args);
+        if (CRDMA_AGAIN != status) {
+            return status;
+        }
+    }
     if (NULL != args->plan->pair.edge && crdma_op_run_pair(g, args, &status)) {
         return status;
     }
@@ -483,7 +474,7 @@ crdma_status_t crdma_op_run(crdma_group_t *g, const crdma_op_args_t *args)
     if (CRDMA_OK != status) {
         return crdma_op_fail(op, NULL, status);
     }
-    if (g->all_direct && 1 == op->nseg && args->count * args->elsize <= crdma_group_ll_max(g)) {
+    if (g->all_direct && 1 == op->nseg && args->count * args->elsize < g->direct.ll_below) {
         return crdma_op_run_ll(op);
     }
     for (;;) {

@@ -32,6 +32,7 @@ typedef struct crdma_op_args {
     /* in and out are in GPU memory, and crdma_device_fits has said yes (device.h). Else NULL. A reducer is
      * set all the same. */
     crdma_cuda_call_t *device;
+    uint32_t small; /* of crdma_op_prepare; 0: not prepared, or not a small call of two ranks */
 } crdma_op_args_t;
 
 typedef struct crdma_op crdma_op_t;
@@ -55,5 +56,12 @@ crdma_status_t crdma_op_start(crdma_op_t *op, const crdma_op_args_t *args);
 crdma_status_t crdma_op_progress(crdma_op_t *op);
 /* Start and wait, with the group's own operation. */
 crdma_status_t crdma_op_run(crdma_group_t *group, const crdma_op_args_t *args);
+
+/* Once everything but the buffers is set: what a call need not find out again if it is repeated with other
+ * buffers. */
+void crdma_op_prepare(const crdma_group_t *group, crdma_op_args_t *args);
+/* run_pair.c: the whole call, if args->small is not 0 and nothing is in the way; CRDMA_AGAIN: nothing was done,
+ * crdma_op_run does it. */
+crdma_status_t crdma_op_run_small(crdma_group_t *group, const crdma_op_args_t *args);
 
 #endif

@@ -100,8 +100,26 @@ char *crdma_op_locate(const crdma_op_t *op, int buf, size_t seg, int block, int 
 crdma_area_t crdma_op_area(const crdma_op_t *op, const void *at);
 /* True if a pending send still reads from [dst, dst + len). */
 bool crdma_op_is_sending(const crdma_op_t *op, const char *dst, size_t len);
-/* Bytes per slot for a message of len bytes, equal on both sides. */
-size_t crdma_op_chunk(const crdma_op_t *op, size_t len);
+/* Bytes per slot for a message of len bytes, equal on both sides: whole elements, and at least two chunks for
+ * messages of some size, so that the receiver copies one while the sender fills the next. */
+static inline size_t crdma_chunk_of(const crdma_group_t *g, size_t elsize, size_t len)
+{
+    const size_t block = g->direct.block_size;
+    size_t chunk = len > 4096 ? (len / 2 < 4096 ? 4096 : len / 2) : len;
+
+    if (chunk > block) {
+        chunk = block;
+    }
+    if (1 != elsize) {
+        chunk -= chunk % elsize;
+    }
+    return 0 != chunk ? chunk : elsize;
+}
+
+static inline size_t crdma_op_chunk(const crdma_op_t *op, size_t len)
+{
+    return crdma_chunk_of(op->group, op->args.elsize, len);
+}
 /* A send that is not under way yet, and setting it under way: *item is pending or done when it returns. */
 crdma_status_t crdma_op_new_item(crdma_op_t *op, crdma_send_item_t **item);
 crdma_status_t crdma_op_push(crdma_op_t *op, crdma_send_item_t *item);
@@ -126,7 +144,7 @@ crdma_status_t crdma_group_refuse(crdma_group_t *group);
 /* run_ll.c: the whole operation when every message is an LL message to a direct peer. */
 crdma_status_t crdma_op_run_ll(crdma_op_t *op);
 
-/* run_pair.c: the whole call if it is tiny and nothing is in the way; false: nothing was done. */
+/* run_pair.c: the whole call, unless something is in the way; false: nothing was done. */
 bool crdma_op_run_pair(crdma_group_t *group, const crdma_op_args_t *args, crdma_status_t *status);
 
 /* run_board.c: the whole call through the board; false: nothing was done. */
@@ -134,14 +152,20 @@ bool crdma_op_run_board(crdma_group_t *group, const crdma_op_args_t *args, crdma
 
 /* The call becomes the group's next one: its number, and its signature with it. What this rank calls is
  * told to peers that wait for it (watch.c): seq last; sig after all of the calls before. */
+static inline void crdma_group_set_call(crdma_group_t *g, uint64_t sig, uint64_t seq)
+{
+    crdma_call_t *call = &g->region->history[seq % CRDMA_HISTORY];
+
+    g->seq = seq;
+    __atomic_store_n(&call->sig, sig, __ATOMIC_RELEASE);
+    __atomic_store_n(&call->seq, seq, __ATOMIC_RELEASE);
+}
+
 static inline uint64_t crdma_group_count_call(crdma_group_t *g, uint64_t sig, uint64_t *seq)
 {
-    const uint64_t n = ++g->seq;
-
-    sig = crdma_sig_at_call(sig, n);
-    __atomic_store_n(&g->region->history[n % CRDMA_HISTORY].sig, sig, __ATOMIC_RELEASE);
-    __atomic_store_n(&g->region->history[n % CRDMA_HISTORY].seq, n, __ATOMIC_RELEASE);
-    *seq = n;
+    *seq = g->seq + 1;
+    sig = crdma_sig_at_call(sig, *seq);
+    crdma_group_set_call(g, sig, *seq);
     return sig;
 }
 

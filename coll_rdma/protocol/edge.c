@@ -69,8 +69,9 @@ static crdma_status_t make_ring(crdma_slab_t *slab, crdma_edge_t *edge, uint64_t
     }
     edge->rx_ring = crdma_slab_at(slab, edge->rx_addr);
     edge->rx_blocks = crdma_slab_at(slab, edge->blocks_addr);
-    crdma_ring_clear_head(g, edge->rx_ring, start, fresh);
-    crdma_ring_clear_blocks(g, edge->rx_blocks, start, fresh_blocks);
+    edge->rx_slots = crdma_ring_slots(g, edge->rx_ring, edge->rx_blocks);
+    crdma_ring_clear_cells(g, edge->rx_ring, start, fresh);
+    crdma_ring_clear_slots(g, edge->rx_slots, start, g->slots_in_head ? fresh : fresh_blocks);
     if (edge->remote) {
         crdma_ring_clear_grants(g, edge->rx_ring, fresh);
     }
@@ -82,7 +83,9 @@ crdma_status_t crdma_edge_create(crdma_slab_t *slab, const crdma_ring_geometry_t
                                  const uint64_t *mail, crdma_addr_t mail_remote, uint64_t start,
                                  crdma_edge_t **out)
 {
-    crdma_edge_t *edge = calloc(1, sizeof(*edge) + geometry->window);
+    const bool remote = NULL == peer->map;
+    const size_t users = remote ? 0 : geometry->block_count;
+    crdma_edge_t *edge = calloc(1, sizeof(*edge) + users * sizeof(uint64_t) + geometry->window);
     crdma_status_t status;
 
     if (NULL == edge) {
@@ -94,9 +97,13 @@ crdma_status_t crdma_edge_create(crdma_slab_t *slab, const crdma_ring_geometry_t
     edge->tx_geometry = geometry;
     edge->peer = peer;
     edge->rank = rank;
-    edge->remote = NULL == peer->map;
-    edge->stage_min = SIZE_MAX;
-    edge->rx_ahead = (uint8_t *) (edge + 1);
+    edge->remote = remote;
+    edge->stage_min = edge->stage_near = SIZE_MAX;
+    edge->tx_users = (uint64_t *) (edge + 1);
+    edge->rx_ahead = (uint8_t *) (edge->tx_users + users);
+    for (size_t i = 0; i < users; ++i) {
+        edge->tx_users[i] = start - 1;
+    }
     status = make_ring(slab, edge, start);
     if (CRDMA_OK != status) {
         crdma_slab_unreserve(slab, edge->reserved);
@@ -114,6 +121,7 @@ crdma_status_t crdma_edge_create(crdma_slab_t *slab, const crdma_ring_geometry_t
         /* the sender's shadow of the peer's ring; its credit line is the source of credit puts */
         edge->tx_ring = edge->rx_ring + geometry->size;
         edge->tx_blocks = edge->tx_ring + geometry->head;
+        edge->tx_slots = crdma_ring_slots(geometry, edge->tx_ring, edge->tx_blocks);
         edge->credit_out = (uint64_t *) edge->tx_ring;
         status = peer->transport->put(peer, &edge->mail_out, mail_remote, sizeof(uint64_t),
                                       &edge->tx);
@@ -150,6 +158,7 @@ crdma_status_t crdma_edge_try_open(crdma_edge_t *edge)
         edge->tx_ring = edge->peer->map + line_of(address, 0);
         edge->tx_blocks = edge->peer->map + line_of(address & ~SPARE, 1);
         edge->tx_geometry = edge->geometries[0 != (address & SPARE)];
+        edge->tx_slots = crdma_ring_slots(edge->tx_geometry, edge->tx_ring, edge->tx_blocks);
         edge->credit_out = (uint64_t *) edge->tx_ring;
     }
     edge->open = true;
@@ -158,6 +167,10 @@ crdma_status_t crdma_edge_try_open(crdma_edge_t *edge)
 
 void crdma_edge_leave(crdma_edge_t *edge)
 {
+    if (0 != edge->distance.cost) {
+        crdma_log(CRDMA_LOG_SETUP, "copies to rank %d: %u cycles per KB, %s", edge->rank,
+                  (unsigned) edge->distance.cost, edge->distance.far ? "far" : "near");
+    }
     if (edge->remote) {
         /* Behind everything I have put, or a late credit would land in memory that the peer has
          * recycled. A word of its own: the put of the address may still be reading mail_out. */
@@ -199,6 +212,7 @@ crdma_status_t crdma_edge_give_credit(crdma_edge_t *edge)
         }
     }
     edge->rx_credited = edge->rx_consumed;
+    edge->rx_read = 0;
     __atomic_store_n(edge->credit_out, edge->rx_credited, __ATOMIC_RELEASE); /* as in the header */
     if (edge->remote) {
         /* As a flag, because flags stay in order: an older credit that lands over a newer one would
@@ -224,8 +238,10 @@ crdma_status_t crdma_edge_consume_slow(crdma_edge_t *edge, uint64_t position, bo
         /* In order: scrubbed when it was consumed out of order, the cell or the block of this index
          * could hold an earlier message that has not been read, for their numbers differ. */
         if (crdma_ring_needs_scrub(g, position)) {
-            crdma_ring_scrub_cell(g, edge->rx_ring, position);
-            crdma_ring_scrub_block(g, edge->rx_blocks, position);
+            if (!g->slots_in_head) {
+                crdma_ring_scrub_cell(g, edge->rx_ring, position);
+            }
+            crdma_ring_scrub_slot(g, edge->rx_slots, position);
         }
         edge->rx_consumed = position++;
     } while (0 != edge->rx_ahead[position & mask]);

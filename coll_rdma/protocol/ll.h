@@ -81,23 +81,4 @@ static inline bool crdma_ll_decode(const uint64_t *cell, uint64_t position, uint
     return true;
 }
 
-/* The same for 8 bytes, without telling why not: false also if the signature is another one. */
-static inline bool crdma_ll_decode_8(const uint64_t *cell, uint64_t position, uint64_t sig,
-                                     char *payload)
-{
-    const uint64_t mark = position << 32;
-    const uint64_t sig_low = __atomic_load_n(&cell[0], __ATOMIC_RELAXED);
-    const uint64_t sig_high = __atomic_load_n(&cell[1], __ATOMIC_RELAXED);
-    const uint64_t low = __atomic_load_n(&cell[2], __ATOMIC_RELAXED) ^ mark;
-    const uint64_t high = __atomic_load_n(&cell[3], __ATOMIC_RELAXED) ^ mark;
-    const uint32_t parts[] = {(uint32_t) low, (uint32_t) high};
-
-    if (sig_low != (mark | (uint32_t) sig) || sig_high != (mark | sig >> 32)
-        || 0 != (low | high) >> 32) {
-        return false;
-    }
-    memcpy(payload, parts, sizeof(parts));
-    return true;
-}
-
 #endif

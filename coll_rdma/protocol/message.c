@@ -1,9 +1,7 @@
 /*
  * LL and slot messages, and the choice between them and rendezvous.
  *
- * Slot, direct peer: the sender copies into the peer's block, or larger chunks into its own stage
- * (stage.h), then stores the flag (release); the receiver loads the flag (acquire) and reads the
- * chunk where it is. Remote peer: the sender
+ * Slot, direct peer: slot.h. Remote peer: the sender
  * builds the block in its shadow and puts payload and flag in the order that put_flagged
  * guarantees. Shadow blocks need no completion count: a block is reused only when the receiver
  * has consumed it, so the put that read it is over.
@@ -14,7 +12,7 @@
 
 #include "coll_rdma/protocol/ll.h"
 #include "coll_rdma/protocol/rendezvous.h"
-#include "coll_rdma/protocol/stage.h"
+#include "coll_rdma/protocol/slot.h"
 
 const char *crdma_protocol_name(crdma_protocol_t protocol)
 {
@@ -35,6 +33,10 @@ void crdma_send_start(crdma_send_t *send, crdma_edge_t *edge, const crdma_rndv_m
                             .protocol = crdma_protocol_of(edge->geometry, rndv, len),
                             .position = edge->tx_next};
     edge->tx_next += crdma_message_positions(send->protocol, len, chunk);
+    if (CRDMA_PROTOCOL_SLOT == send->protocol) {
+        send->turn = edge->tx_started;
+        edge->tx_started += edge->tx_next - send->position;
+    }
 }
 
 static crdma_status_t send_ll(crdma_send_t *send)
@@ -55,46 +57,47 @@ static crdma_status_t send_ll(crdma_send_t *send)
     return CRDMA_OK;
 }
 
+static crdma_status_t put_remote_slot(crdma_send_t *send, const char *src, size_t n)
+{
+    crdma_edge_t *edge = send->edge;
+    crdma_slot_t *slot = crdma_edge_tx_block(edge, send->position);
+    const crdma_addr_t there = edge->tx_addr + (crdma_addr_t) ((char *) slot - edge->tx_ring);
+
+    if (!crdma_edge_has_credit(edge, send->position, edge->tx_geometry->slot_count)) {
+        return CRDMA_AGAIN;
+    }
+    memcpy(crdma_slot_payload(slot), src, n);
+    slot->sig = send->sig;
+    slot->flag = send->position << 32 | n;
+    return edge->peer->transport->put_flagged(
+        edge->peer, &slot->sig, there + offsetof(crdma_slot_t, sig),
+        CRDMA_LINE - offsetof(crdma_slot_t, sig) + n, &slot->flag, there, &edge->tx);
+}
+
 static crdma_status_t send_slots(crdma_send_t *send)
 {
     crdma_edge_t *edge = send->edge;
 
-    while (send->off < send->len) {
+    do {
         const size_t left = send->len - send->off;
         const size_t n = left < send->chunk ? left : send->chunk;
-        const uint64_t flag = send->position << 32 | n;
-        crdma_slot_t *slot;
+        const char *src = send->src + send->off;
 
-        if (!crdma_edge_has_credit(edge, send->position, edge->tx_geometry->block_count)) {
-            return CRDMA_AGAIN;
-        }
-        slot = crdma_edge_tx_block(edge, send->position);
-        slot->src = send->len >= edge->stage_min
-                        ? crdma_stage_put(edge->stage, edge, send->position, send->token,
-                                          send->src + send->off, n)
-                        : 0;
-        if (0 == slot->src) {
-            memcpy(crdma_slot_payload(slot), send->src + send->off, n);
-        }
-        slot->sig = send->sig;
         if (edge->remote) {
-            const crdma_addr_t there = edge->tx_addr
-                                       + (crdma_addr_t) ((char *) slot - edge->tx_ring);
-            crdma_status_t status;
+            const crdma_status_t status = put_remote_slot(send, src, n);
 
-            slot->flag = flag;
-            status = edge->peer->transport->put_flagged(
-                edge->peer, &slot->sig, there + offsetof(crdma_slot_t, sig),
-                CRDMA_LINE - offsetof(crdma_slot_t, sig) + n, &slot->flag, there, &edge->tx);
-            if (0 > status) {
+            if (0 > status || CRDMA_AGAIN == status) {
                 return status;
             }
-        } else {
-            __atomic_store_n(&slot->flag, flag, __ATOMIC_RELEASE);
+        } else if (send->turn != edge->tx_written
+                   || !crdma_slot_put(edge, send->position, send->token, send->sig, src, n,
+                                      crdma_edge_stages(edge, send->len))) {
+            return CRDMA_AGAIN;
         }
+        ++send->turn;
         send->off += n;
         ++send->position;
-    }
+    } while (send->off < send->len);
     return CRDMA_OK;
 }
 
@@ -164,29 +167,33 @@ crdma_status_t crdma_recv_peek(crdma_recv_t *recv, char *scratch, const char **d
         *len = recv->len;
         return CRDMA_OK;
     }
+    *len = recv->len - recv->off < recv->chunk ? recv->len - recv->off : recv->chunk;
+    if (!edge->remote) {
+        return crdma_slot_look(edge, recv->position, recv->sig, *len, data, &recv->flag);
+    }
     slot = crdma_edge_rx_block(edge, recv->position);
     flag = __atomic_load_n(&slot->flag, __ATOMIC_ACQUIRE);
     if (flag >> 32 != (uint32_t) recv->position) {
         return CRDMA_AGAIN;
     }
-    if (slot->sig != recv->sig) {
+    /* equal signatures, but another length: another size of elements */
+    if (slot->sig != recv->sig || *len != (uint32_t) flag) {
         edge->seen_sig = slot->sig;
         return CRDMA_ERR_MISMATCH;
     }
-    *len = recv->len - recv->off < recv->chunk ? recv->len - recv->off : recv->chunk;
-    if (*len != (uint32_t) flag) { /* equal signatures, but another size of elements */
-        edge->seen_sig = slot->sig;
-        return CRDMA_ERR_MISMATCH;
-    }
-    *data = edge->remote || 0 == slot->src ? crdma_slot_payload(slot)
-                                           : edge->peer->map + slot->src;
+    *data = crdma_slot_payload(slot);
     return CRDMA_OK;
 }
 
 crdma_status_t crdma_recv_pop(crdma_recv_t *recv, size_t len)
 {
+    crdma_edge_t *edge = recv->edge;
+    const uint64_t position = recv->position++;
+
     recv->off += len;
-    return crdma_edge_consume(recv->edge, recv->position++, false);
+    return edge->remote || CRDMA_PROTOCOL_SLOT != recv->protocol
+               ? crdma_edge_consume(edge, position, false)
+               : crdma_slot_take(edge, position, recv->flag);
 }
 
 crdma_status_t crdma_recv_progress(crdma_recv_t *recv, char *dst)

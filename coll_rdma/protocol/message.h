@@ -2,7 +2,7 @@
  * One message on an edge: [src, len) of the sender becomes [dst, len) of the receiver, or an
  * operand of its reduction. Both sides know the length, so both know the protocol:
  *
- *   LL          len <= ll_max                       1 position
+ *   LL          len < ll_below                      1 position
  *   slot        up to rendezvous_min                one position per chunk of at most block_size
  *   rendezvous  from rendezvous_min, if enabled     1 position (a descriptor)
  *
@@ -44,8 +44,9 @@ typedef struct crdma_area {
 static inline crdma_protocol_t crdma_protocol_of(const crdma_ring_geometry_t *g,
                                                  const crdma_rndv_mode_t *rndv, size_t len)
 {
-    return len <= g->ll_max ? CRDMA_PROTOCOL_LL
-                            : len < rndv->min ? CRDMA_PROTOCOL_SLOT : CRDMA_PROTOCOL_RNDV;
+    return len < g->ll_below    ? CRDMA_PROTOCOL_LL
+           : len < rndv->min ? CRDMA_PROTOCOL_SLOT
+                             : CRDMA_PROTOCOL_RNDV;
 }
 
 typedef struct crdma_send {
@@ -56,6 +57,7 @@ typedef struct crdma_send {
     size_t off;        /* bytes handed to slots */
     size_t chunk;
     uint64_t position; /* of the next chunk */
+    uint64_t turn;     /* slot, direct: how many chunks are written to the edge before this one */
     uint64_t sig;
     uint64_t token;    /* not 0: equal for messages that may share chunks (stage.h) */
     crdma_protocol_t protocol;
@@ -102,6 +104,7 @@ typedef struct crdma_recv {
     crdma_area_t area; /* of dst */
     crdma_attachment_t *attachment; /* mapped: of the sender's buffer */
     crdma_attachment_t *target;     /* by parts, mapped: of its result */
+    uint64_t flag;     /* slot, direct: of the chunk that was looked at last */
 } crdma_recv_t;
 
 void crdma_recv_start(crdma_recv_t *recv, crdma_edge_t *edge, const crdma_rndv_mode_t *rndv,
@@ -130,7 +133,7 @@ bool crdma_recv_intact(const crdma_recv_t *recv);
 /* Positions that a message takes. */
 static inline uint64_t crdma_message_positions(crdma_protocol_t protocol, size_t len, size_t chunk)
 {
-    return CRDMA_PROTOCOL_SLOT == protocol ? (len + chunk - 1) / chunk : 1;
+    return CRDMA_PROTOCOL_SLOT == protocol && len > chunk ? (len + chunk - 1) / chunk : 1;
 }
 
 #endif

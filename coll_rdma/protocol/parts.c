@@ -48,7 +48,7 @@ crdma_status_t crdma_parts_post(crdma_send_t *send)
         }
         return 0 == __atomic_load_n(&slot->failed, __ATOMIC_RELAXED) ? CRDMA_AGAIN : CRDMA_ERR_PEER;
     }
-    if (!crdma_edge_has_credit(edge, send->position, edge->geometry->block_count)) {
+    if (!crdma_edge_has_credit(edge, send->position, edge->tx_geometry->slot_count)) {
         return CRDMA_AGAIN;
     }
     slot->sig = send->sig;

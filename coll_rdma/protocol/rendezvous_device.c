@@ -17,12 +17,14 @@
 
 #include "coll_rdma/base/log.h"
 
+_Static_assert(CRDMA_LINE + sizeof(crdma_cuda_name_t) <= CRDMA_SLOT_STRIDE, "a slot holds a name");
+
 static crdma_status_t post(crdma_send_t *send, crdma_slot_t *slot)
 {
     crdma_edge_t *edge = send->edge;
     crdma_cuda_name_t name;
 
-    if (!crdma_edge_has_credit(edge, send->position, edge->tx_geometry->block_count)) {
+    if (!crdma_edge_has_credit(edge, send->position, edge->tx_geometry->slot_count)) {
         return CRDMA_AGAIN;
     }
     crdma_cuda_call_name(send->device, send->src, &name);

@@ -320,6 +320,9 @@ crdma_status_t call_try(ranks_t *me, crdma_group_t *group, const call_t *c, bool
             trickle.taken = malloc(bytes);
             group->flow = &trickle.flow;
         }
+        if (0 == c->seed % 2) {
+            crdma_op_prepare(group, &args);
+        }
         status = crdma_op_run(group, &args);
         group->flow = NULL;
     }

@@ -123,6 +123,8 @@ static const shape_t shapes[] = {
      false},
     {8, 2, {0, 0, 0, 0, 1, 1, 1, 1}, 64, 128, 2, CRDMA_RNDV_OFF, 0, 5, 5000, true},
     {4, 1, {0}, 4096, 4096, 2, CRDMA_RNDV_READ, 1, ((size_t)1 << 32) - 10, 300000, false},
+    {2, 1, {0}, 16, 8192, 2, CRDMA_RNDV_AUTO, 0, ((size_t)1 << 32) - 10, 300000, false},
+    {3, 1, {0}, 16, 8192, 2, CRDMA_RNDV_OFF, 0, ((size_t)1 << 31) - 5, 100000, false},
 };
 
 enum { NSHAPES = sizeof(shapes) / sizeof(shapes[0]) };
@@ -235,7 +237,7 @@ END_TEST
 
 START_TEST(as_threads)
 {
-    const shape_t *s = &shapes[(const int[]){0, 2, 5}[_i]];
+    const shape_t *s = &shapes[(const int[]){0, 2, 5, 7}[_i]];
     const ranks_setup_t setup = {.size = s->size,
                                  .threads = true,
                                  .node = s->node,
@@ -255,7 +257,7 @@ static Suite *engine_suite(void)
     tcase_add_loop_test(tcase, pairs, 2, 9);
     tcase_add_loop_test(tcase, random_sequences, 0, NSHAPES);
     tcase_add_loop_test(tcase, root_ahead, 0, 6);
-    tcase_add_loop_test(threads, as_threads, 0, 3);
+    tcase_add_loop_test(threads, as_threads, 0, 4);
     tcase_set_timeout(tcase, 100 * scaled(1));
     tcase_set_timeout(threads, 100 * scaled(1));
     suite_add_tcase(suite, tcase);

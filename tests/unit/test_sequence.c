@@ -23,9 +23,12 @@
 static const uint64_t P31 = (uint64_t)1 << 31, P32 = (uint64_t)1 << 32;
 
 static const struct {
-    uint32_t block_count, ll_max, block_size;
-} shapes[] = {{2, 0, 64},      {2, 128, 64},     {4, 4, 128},
-              {16, 128, 8192}, {1024, 4096, 64}, {8, 256, 1 << 16}};
+    uint32_t slots, block_count, ll_max, block_size; /* slots: 0 for a remote peer */
+    bool no_ll;
+} shapes[] = {{0, 2, 0, 64, false},       {0, 2, 128, 64, false},      {0, 4, 4, 128, false},
+              {0, 16, 128, 8192, false},  {0, 1024, 4096, 64, false},  {0, 8, 256, 1 << 16, false},
+              {8, 2, 16, 8192, false},    {2, 2, 16, 7808, false},     {8, 4, 256, 64, false},
+              {1024, 1024, 16, 64, false}, {8, 2, 16, 8192, true},     {8, 4, 0, 64, true}};
 
 enum { NSHAPES = sizeof(shapes) / sizeof(shapes[0]) };
 
@@ -33,8 +36,18 @@ static crdma_ring_geometry_t make(int i)
 {
     crdma_ring_geometry_t g;
 
-    crdma_ring_geometry_init(&g, shapes[i].block_count, shapes[i].ll_max, shapes[i].block_size);
+    crdma_ring_geometry_init(&g, shapes[i].slots, shapes[i].block_count, shapes[i].ll_max,
+                             shapes[i].block_size);
+    if (shapes[i].no_ll) {
+        crdma_ring_geometry_drop_ll(&g);
+    }
     return g;
+}
+
+/* In these tests the blocks follow the head. */
+static char *slots_of(const crdma_ring_geometry_t *g, char *ring)
+{
+    return crdma_ring_slots(g, ring, ring + g->head);
 }
 
 START_TEST(geometry)
@@ -46,27 +59,36 @@ START_TEST(geometry)
     ck_assert_uint_ge(g.cell_size, 8 * crdma_ll_words(g.ll_max));
     ck_assert_uint_ge(CRDMA_GRANT_STRIDE, 64 + sizeof(crdma_exposed_t));
     ck_assert_uint_ge(g.window, g.cell_count);
-    ck_assert_uint_ge(g.window, g.block_count);
+    ck_assert_uint_ge(g.window, g.slot_count);
     ck_assert(1 <= g.credit_every && 2 * g.credit_every <= g.cell_count &&
-              2 * g.credit_every <= g.block_count);
-    for (uint64_t p = P32; p < P32 + g.cell_count; ++p) {
+              2 * g.credit_every <= g.slot_count);
+    ck_assert(1 <= g.credit_blocks && g.credit_blocks <= g.block_count);
+    for (uint64_t p = P32; p < P32 + g.cell_count && !g.slots_in_head; ++p) {
         char *cell = (char *)crdma_ring_cell(&g, ring, p);
 
         ck_assert(cell >= end && 0 == (cell - ring) % 64);
         end = cell + 8 * crdma_ll_words(g.ll_max);
         ck_assert_ptr_eq(cell, (char *)crdma_ring_cell(&g, ring, p + g.cell_count));
     }
-    ck_assert_uint_eq(g.head, (size_t)(end - ring + 63) / 64 * 64);
-    for (uint64_t p = 0; p < g.block_count; ++p) {
-        crdma_slot_t *slot = crdma_ring_block(&g, ring + g.head, p);
+    ck_assert(g.slots_in_head || g.head == (size_t)(end - ring + 63) / 64 * 64);
+    for (uint64_t p = P32; p < P32 + g.slot_count; ++p) {
+        crdma_slot_t *slot = crdma_ring_slot(&g, slots_of(&g, ring), p);
 
         ck_assert((char *)slot >= end && 0 == ((char *)slot - ring) % 64);
-        end = crdma_slot_payload(slot) + g.block_size;
+        end = 0 == shapes[_i].slots ? crdma_slot_payload(slot) + g.block_size
+                                    : (char *)slot + CRDMA_SLOT_STRIDE;
+        ck_assert(0 == shapes[_i].slots || 0 == ((char *)slot - ring) % 128);
+    }
+    for (uint32_t b = 0; b < g.block_count && 0 != shapes[_i].slots; ++b) {
+        char *block = crdma_ring_payload(&g, ring + g.head, b);
+
+        ck_assert(block >= end && 0 == (block - ring) % 64);
+        end = block + g.block_size;
     }
     ck_assert_uint_ge(g.size, (size_t)(end - ring));
     ck_assert_uint_eq(0, g.size % 64);
     end = ring + 2 * g.size; /* the shadow lies between */
-    for (uint64_t p = 0; p < g.block_count; ++p) {
+    for (uint64_t p = 0; p < g.slot_count; ++p) {
         ck_assert_uint_ge(crdma_ring_grant(&g, p), (size_t)(end - ring));
         end = ring + crdma_ring_grant(&g, p) + 64 + sizeof(crdma_exposed_t);
     }
@@ -155,27 +177,30 @@ END_TEST
 
 static bool accepts(const crdma_ring_geometry_t *g, char *ring, uint64_t p, size_t len)
 {
-    const crdma_slot_t *slot = crdma_ring_block(g, ring + g->head, p);
+    const crdma_slot_t *slot = crdma_ring_slot(g, slots_of(g, ring), p);
     char got[4096];
     uint64_t sig = 0;
 
     /* with the signature that happens to be there, the worst case */
     const uint64_t *cell = crdma_ring_cell(g, ring, p);
     sig = cell[1] << 32 | (uint32_t)cell[0];
-    return crdma_ll_decode(cell, p, &sig, got, len) || slot->flag >> 32 == (uint32_t)p;
+    return (!g->slots_in_head && crdma_ll_decode(cell, p, &sig, got, len))
+           || slot->flag >> 32 == (uint32_t)p;
 }
 
 static void clear(const crdma_ring_geometry_t *g, char *ring, uint64_t start, bool fresh)
 {
-    crdma_ring_clear_head(g, ring, start, fresh);
-    crdma_ring_clear_blocks(g, ring + g->head, start, fresh);
+    crdma_ring_clear_cells(g, ring, start, fresh);
+    crdma_ring_clear_slots(g, slots_of(g, ring), start, fresh);
     crdma_ring_clear_grants(g, ring, fresh);
 }
 
 static void scrub(const crdma_ring_geometry_t *g, char *ring, uint64_t p)
 {
-    crdma_ring_scrub_cell(g, ring, p);
-    crdma_ring_scrub_block(g, ring + g->head, p);
+    if (!g->slots_in_head) {
+        crdma_ring_scrub_cell(g, ring, p);
+    }
+    crdma_ring_scrub_slot(g, slots_of(g, ring), p);
 }
 
 static const uint64_t around[] = {0,
@@ -197,8 +222,10 @@ START_TEST(marks)
             for (uint64_t p = 0; p < g.window; ++p) {
                 char data[4096] = "old";
 
-                crdma_ll_encode(crdma_ring_cell(&g, ring, p), p, 0, data, g.ll_max);
-                crdma_ring_block(&g, ring + g.head, p)->flag = p << 32 | 3;
+                if (!g.slots_in_head) {
+                    crdma_ll_encode(crdma_ring_cell(&g, ring, p), p, 0, data, g.ll_max);
+                }
+                crdma_ring_slot(&g, slots_of(&g, ring), p)->flag = p << 32 | 3;
                 *(uint64_t *)(ring + crdma_ring_grant(&g, p)) = p << 32;
             }
         }
@@ -227,9 +254,9 @@ START_TEST(marks)
     memset(ring, 0x11, g.size);
     scrub(&g, ring, 1);
     ck_assert_uint_eq(0x11, ring[0]);
-    ck_assert_uint_eq(0x1111111111111111, *crdma_ring_cell(&g, ring, 0));
-    ck_assert_uint_eq(0x1111111111111111, crdma_ring_block(&g, ring + g.head, 0)->flag);
-    ck_assert_uint_eq(0x1111111111111111, crdma_ring_block(&g, ring + g.head, 1)->sig);
+    ck_assert(g.slots_in_head || 0x1111111111111111 == *crdma_ring_cell(&g, ring, 0));
+    ck_assert_uint_eq(0x1111111111111111, crdma_ring_slot(&g, slots_of(&g, ring), 0)->flag);
+    ck_assert_uint_eq(0x1111111111111111, crdma_ring_slot(&g, slots_of(&g, ring), 1)->sig);
     free(ring);
 }
 END_TEST
@@ -250,8 +277,8 @@ START_TEST(untouched)
         size_t touched = 0;
 
         memset(ring, 0, g.remote_size);
-        crdma_ring_clear_head(&g, ring, cases[i].start, true);
-        crdma_ring_clear_blocks(&g, ring + g.head, cases[i].start, true);
+        crdma_ring_clear_cells(&g, ring, cases[i].start, true);
+        crdma_ring_clear_slots(&g, slots_of(&g, ring), cases[i].start, true);
         for (size_t k = 0; k < g.remote_size; ++k) {
             touched += 0 != ring[k];
         }
@@ -265,8 +292,7 @@ START_TEST(untouched)
             ck_assert_msg(!accepts(&g, ring, p, g.ll_max), "start %#llx position %#llx",
                           (unsigned long long)cases[i].start, (unsigned long long)p);
             if (crdma_ring_needs_scrub(&g, p)) {
-                crdma_ring_scrub_cell(&g, ring, p);
-                crdma_ring_scrub_block(&g, ring + g.head, p);
+                scrub(&g, ring, p);
             }
         }
         ck_assert(!accepts(&g, ring, (cases[i].start / P32 + 1) * P32, g.ll_max));
@@ -331,8 +357,8 @@ static bool survives(uint64_t start, bool ll_first, bool scrubbing)
     uint32_t n;
     pair_t p;
 
-    crdma_ring_geometry_init(&g, 4, 16, 64);
-    n = ll_first ? g.cell_count : g.block_count;
+    crdma_ring_geometry_init(&g, 4, 4, 16, 64);
+    n = ll_first ? g.cell_count : g.slot_count;
     pair_open(&p, &g, start);
     for (uint64_t i = 0; i < n; ++i) { /* leaves a mark in every cell of one kind */
         right = right && transfer(&p, ll_first ? 12 : 40, 5);
@@ -377,7 +403,7 @@ START_TEST(crossings)
             crdma_ring_geometry_t g;
             pair_t p;
 
-            crdma_ring_geometry_init(&g, count, 16, 64);
+            crdma_ring_geometry_init(&g, count, count, 16, 64);
             pair_open(&p, &g, starts[i]);
             for (int n = 0; n < 100; ++n) {
                 state = state * 6364136223846793005u + 1442695040888963407u;
@@ -402,7 +428,7 @@ START_TEST(credits)
             pair_t p;
             uint32_t sent = 0;
 
-            crdma_ring_geometry_init(&g, count, 16, 64);
+            crdma_ring_geometry_init(&g, count, count, 16, 64);
             pair_open(&p, &g, starts[s]);
             for (int i = 0; i < 64; ++i) {
                 crdma_send_start(&send[i], p.edge[0], &no_rndv, data, 0 == i % 2 ? 8 : 40, 64, 1);
@@ -429,7 +455,7 @@ START_TEST(out_of_order)
     crdma_ring_geometry_t g;
     pair_t p;
 
-    crdma_ring_geometry_init(&g, 16, 16, 64);
+    crdma_ring_geometry_init(&g, 16, 16, 16, 64);
     pair_open(&p, &g, P32 - 2);
     for (uint64_t at = P32; at < P32 + 5; ++at) {
         ck_assert_int_eq(CRDMA_OK, crdma_edge_consume(p.edge[1], at, P32 + 1 == at));
@@ -462,7 +488,7 @@ START_TEST(scrub_out_of_order)
     char data[64] = "unread", got[64] = "";
     pair_t p;
 
-    crdma_ring_geometry_init(&g, 2, 16, 64);
+    crdma_ring_geometry_init(&g, 2, 2, 16, 64);
     pair_open(&p, &g, P31);
     for (int i = 0; i < 3; ++i) {
         crdma_send_start(&send[i], p.edge[0], &no_rndv, data, 0 == i ? 40 : 8, 64, 1);
@@ -487,7 +513,7 @@ START_TEST(other_size)
     char data[256] = "x", got[256];
     pair_t p;
 
-    crdma_ring_geometry_init(&g, 4, 16, 64);
+    crdma_ring_geometry_init(&g, 4, 4, 16, 64);
     pair_open(&p, &g, 1);
     crdma_send_start(&send, p.edge[0], &no_rndv, data, 120, 60, 1);
     crdma_recv_start(&recv, p.edge[1], &no_rndv, 120, 48, 1);
@@ -512,7 +538,7 @@ START_TEST(withdrawn)
     crdma_recv_t recv;
     pair_t p;
 
-    crdma_ring_geometry_init(&g, 2, 16, 64);
+    crdma_ring_geometry_init(&g, 2, 2, 16, 64);
     pair_open(&p, &g, P32 - 1);
     p.peer[0].pid = p.peer[1].pid = getpid();
     memset(data, 'd', sizeof(data));
