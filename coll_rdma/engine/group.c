@@ -29,9 +29,9 @@
  * instructions (run_pair.c) and is reduced where it lies. */
 #define PAIR_LL_MAX 16
 /* Messages of so many bytes go by the stage if the peer shares no cache with us (host_copy.h): reduce and allreduce
- * of 4 KB, 2 ranks, us, by (8) blocks -> by the stage 2.96 -> 1.42, 8 KB 5.79 -> 2.66; by 2 blocks -> by the stage,
- * broadcast of 2 KB 1.04 -> 0.84, reduce 0.89 -> 0.75, 1 KB 0.47 -> 0.71. */
-#define STAGE_MIN 2048
+ * of 4 KB, 2 ranks, us, by (8) blocks -> by the stage 2.96 -> 1.42, 8 KB 5.79 -> 2.66. By 2 blocks -> by a stage that
+ * is already large, broadcast of 2 KB 1.04 -> 0.84, reduce 0.89 -> 0.75; but 1.7 while the stage grows. 1 KB 0.47 -> 0.71. */
+#define STAGE_MIN 4096
 /* ... and if it does: by 2 blocks -> by the stage, broadcast of 4 KB 0.42 -> 0.79, 8 KB 0.62 -> 1.19, 16 KB 1.98
  * -> 1.91, 32 KB 4.3 -> 2.3; reduce of 8 KB 0.69 -> 0.69, 16 KB 2.2 -> 1.1. */
 #define STAGE_NEAR (8192 + 1)
@@ -365,10 +365,11 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
             crdma_ring_geometry_drop_ll(&g->direct);
         }
     }
-    crdma_ring_geometry_init(&g->spare, g->direct.slot_count,
+    crdma_ring_geometry_init(&g->spare,
+                             g->direct.slot_count < CRDMA_SLOTS ? g->direct.slot_count : CRDMA_SLOTS,
                              g->direct.block_count < SPARE_BLOCKS ? g->direct.block_count : SPARE_BLOCKS,
                              g->direct.ll_max, g->direct.block_size);
-    if (g->direct.slots_in_head) {
+    if (0 == g->direct.ll_below) {
         crdma_ring_geometry_drop_ll(&g->spare);
     }
     crdma_stage_init(&g->stage, g->size >= LARGE_GROUP ? NULL : g->slab, g->direct.block_size);

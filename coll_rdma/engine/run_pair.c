@@ -104,7 +104,6 @@ crdma_status_t crdma_op_run_small(crdma_group_t *g, const crdma_op_args_t *args)
 {
     const crdma_pair_t *pair = &args->plan->pair;
     crdma_edge_t *edge = pair->edge;
-    const crdma_ring_geometry_t *geometry = edge->geometry;
     const size_t len = args->small - 1;
     const uint64_t seq = g->seq + 1, sig = crdma_sig_at_call(args->sig, seq);
     uint64_t position;
@@ -115,6 +114,7 @@ crdma_status_t crdma_op_run_small(crdma_group_t *g, const crdma_op_args_t *args)
         return CRDMA_AGAIN;
     }
     if (pair->send) {
+        const crdma_ring_geometry_t *geometry = edge->tx_geometry;
         const uint64_t at = edge->tx_next;
         crdma_slot_t *slot;
 
@@ -138,7 +138,7 @@ crdma_status_t crdma_op_run_small(crdma_group_t *g, const crdma_op_args_t *args)
     }
     position = edge->rx_next++;
     {
-        const crdma_slot_t *slot = slot_at(geometry, edge->rx_slots, position);
+        const crdma_slot_t *slot = slot_at(edge->geometry, edge->rx_slots, position);
         const char *data = (const char *) slot + CRDMA_SLOT_INLINE_AT;
         const uint64_t flag = position << 32 | len;
         int polls = g->oversubscribed ? 1 : FAST_POLLS;

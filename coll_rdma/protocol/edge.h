@@ -40,7 +40,7 @@
 
 typedef struct crdma_edge {
     const crdma_ring_geometry_t *geometry;    /* of rx_ring */
-    const crdma_ring_geometry_t *tx_geometry; /* of tx_ring: differs in the number of blocks */
+    const crdma_ring_geometry_t *tx_geometry; /* of tx_ring: differs in the numbers of slots and blocks */
     crdma_peer_t *peer;
     char *rx_ring;
     char *tx_ring;         /* NULL until the peer's address is known (direct) */

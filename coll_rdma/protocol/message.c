@@ -63,7 +63,7 @@ static crdma_status_t put_remote_slot(crdma_send_t *send, const char *src, size_
     crdma_slot_t *slot = crdma_edge_tx_block(edge, send->position);
     const crdma_addr_t there = edge->tx_addr + (crdma_addr_t) ((char *) slot - edge->tx_ring);
 
-    if (!crdma_edge_has_credit(edge, send->position, edge->geometry->slot_count)) {
+    if (!crdma_edge_has_credit(edge, send->position, edge->tx_geometry->slot_count)) {
         return CRDMA_AGAIN;
     }
     memcpy(crdma_slot_payload(slot), src, n);

@@ -107,7 +107,7 @@ static crdma_status_t send_direct(crdma_send_t *send)
     uint64_t dst;
 
     if (!send->posted) {
-        if (!crdma_edge_has_credit(edge, send->position, edge->geometry->slot_count)) {
+        if (!crdma_edge_has_credit(edge, send->position, edge->tx_geometry->slot_count)) {
             return CRDMA_AGAIN;
         }
         slot->sig = send->sig;
@@ -154,7 +154,7 @@ static crdma_status_t send_remote_read(crdma_send_t *send)
     size_t len;
 
     if (!send->posted) {
-        if (!crdma_edge_has_credit(edge, send->position, edge->geometry->slot_count)) {
+        if (!crdma_edge_has_credit(edge, send->position, edge->tx_geometry->slot_count)) {
             return CRDMA_AGAIN;
         }
         status = t->expose((void *) (uintptr_t) send->src, send->len, descriptor, &send->exposed);
@@ -191,7 +191,7 @@ static crdma_status_t send_remote_write(crdma_send_t *send)
     crdma_status_t status;
 
     if (!send->posted) {
-        if (!crdma_edge_has_credit(edge, send->position, edge->geometry->slot_count)) {
+        if (!crdma_edge_has_credit(edge, send->position, edge->tx_geometry->slot_count)) {
             return CRDMA_AGAIN;
         }
         slot->sig = send->sig;

@@ -24,7 +24,7 @@ static crdma_status_t post(crdma_send_t *send, crdma_slot_t *slot)
     crdma_edge_t *edge = send->edge;
     crdma_cuda_name_t name;
 
-    if (!crdma_edge_has_credit(edge, send->position, edge->geometry->slot_count)) {
+    if (!crdma_edge_has_credit(edge, send->position, edge->tx_geometry->slot_count)) {
         return CRDMA_AGAIN;
     }
     crdma_cuda_call_name(send->device, send->src, &name);

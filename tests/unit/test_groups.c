@@ -320,7 +320,7 @@ START_TEST(promised)
     tiny_ring();
     if (2 == _i) {
         crdma_params.block_size = 1024;
-        crdma_params.block_count = 32;
+        crdma_params.block_count = 16;
     }
     ck_assert_int_eq(0, ranks_run(&setup, promises, 2 == _i ? &crdma_params : NULL));
 }

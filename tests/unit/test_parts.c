@@ -28,8 +28,8 @@ static edge_pair_t p;
 
 static void begin(void)
 {
-    crdma_ring_geometry_init(&g, 2, 2, 16, 64);
-    edge_pair_open(&p, &g, ((uint64_t) 1 << 32) - 1);
+    crdma_ring_geometry_init(&g, 8, 2, 16, 64);
+    pair_open(&p, &g, ((uint64_t) 1 << 32) - 1);
     p.peer[0].pid = p.peer[1].pid = getpid();
     memset(in, 'i', sizeof(in));
     memset(out, 'o', sizeof(out));

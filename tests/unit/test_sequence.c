@@ -359,7 +359,7 @@ static bool survives(uint64_t start, bool ll_first, bool scrubbing)
 
     crdma_ring_geometry_init(&g, 4, 4, 16, 64);
     n = ll_first ? g.cell_count : g.slot_count;
-    edge_pair_open(&p, &g, start);
+    pair_open(&p, &g, start);
     for (uint64_t i = 0; i < n; ++i) { /* leaves a mark in every cell of one kind */
         right = right && transfer(&p, ll_first ? 12 : 40, 5);
     }
@@ -404,7 +404,7 @@ START_TEST(crossings)
             edge_pair_t p;
 
             crdma_ring_geometry_init(&g, count, count, 16, 64);
-            edge_pair_open(&p, &g, starts[i]);
+            pair_open(&p, &g, starts[i]);
             for (int n = 0; n < 100; ++n) {
                 state = state * 6364136223846793005u + 1442695040888963407u;
                 ck_assert(transfer(&p, 1 + (state >> 40) % 64, (uint64_t)n));
@@ -429,7 +429,7 @@ START_TEST(credits)
             uint32_t sent = 0;
 
             crdma_ring_geometry_init(&g, count, count, 16, 64);
-            edge_pair_open(&p, &g, starts[s]);
+            pair_open(&p, &g, starts[s]);
             for (int i = 0; i < 64; ++i) {
                 crdma_send_start(&send[i], p.edge[0], &no_rndv, data, 0 == i % 2 ? 8 : 40, 64, 1);
                 crdma_recv_start(&recv[i], p.edge[1], &no_rndv, 0 == i % 2 ? 8 : 40, 64, 1);
@@ -456,7 +456,7 @@ START_TEST(out_of_order)
     edge_pair_t p;
 
     crdma_ring_geometry_init(&g, 16, 16, 16, 64);
-    edge_pair_open(&p, &g, P32 - 2);
+    pair_open(&p, &g, P32 - 2);
     for (uint64_t at = P32; at < P32 + 5; ++at) {
         ck_assert_int_eq(CRDMA_OK, crdma_edge_consume(p.edge[1], at, P32 + 1 == at));
         ck_assert(!crdma_edge_is_consumed(p.edge[0], P32 - 2));
@@ -489,7 +489,7 @@ START_TEST(scrub_out_of_order)
     edge_pair_t p;
 
     crdma_ring_geometry_init(&g, 2, 2, 16, 64);
-    edge_pair_open(&p, &g, P31);
+    pair_open(&p, &g, P31);
     for (int i = 0; i < 3; ++i) {
         crdma_send_start(&send[i], p.edge[0], &no_rndv, data, 0 == i ? 40 : 8, 64, 1);
         crdma_recv_start(&recv[i], p.edge[1], &no_rndv, 0 == i ? 40 : 8, 64, 1);
@@ -514,7 +514,7 @@ START_TEST(other_size)
     edge_pair_t p;
 
     crdma_ring_geometry_init(&g, 4, 4, 16, 64);
-    edge_pair_open(&p, &g, 1);
+    pair_open(&p, &g, 1);
     crdma_send_start(&send, p.edge[0], &no_rndv, data, 120, 60, 1);
     crdma_recv_start(&recv, p.edge[1], &no_rndv, 120, 48, 1);
     ck_assert_int_eq(CRDMA_OK, crdma_send_progress(&send));
@@ -539,7 +539,7 @@ START_TEST(withdrawn)
     edge_pair_t p;
 
     crdma_ring_geometry_init(&g, 2, 2, 16, 64);
-    edge_pair_open(&p, &g, P32 - 1);
+    pair_open(&p, &g, P32 - 1);
     p.peer[0].pid = p.peer[1].pid = getpid();
     memset(data, 'd', sizeof(data));
     memset(got, 0, sizeof(got));

@@ -22,24 +22,24 @@ enum { BLOCK = 1024, MOST = 4 * BLOCK };
 static const crdma_rndv_mode_t no_rndv = {.min = SIZE_MAX};
 static char data[MOST], got[MOST];
 
-static void open_with(edge_pair_t *p, crdma_ring_geometry_t *g, uint32_t blocks, uint64_t start)
+static void open_with(pair_t *p, crdma_ring_geometry_t *g, uint32_t blocks, uint64_t start)
 {
     crdma_ring_geometry_init(g, 8, blocks, 16, BLOCK);
     ck_assert_uint_lt(g->inline_max, BLOCK);
-    edge_pair_open(p, g, start);
+    pair_open(p, g, start);
 }
 
-static void start_send(edge_pair_t *p, int end, crdma_send_t *send, const char *src, size_t len)
+static void start_send(pair_t *p, int end, crdma_send_t *send, const char *src, size_t len)
 {
     crdma_send_start(send, p->edge[end], &no_rndv, src, len, BLOCK, 1);
 }
 
-static void start_recv(edge_pair_t *p, int end, crdma_recv_t *recv, size_t len)
+static void start_recv(pair_t *p, int end, crdma_recv_t *recv, size_t len)
 {
     crdma_recv_start(recv, p->edge[end], &no_rndv, len, BLOCK, 1);
 }
 
-static void take(edge_pair_t *p, int end, size_t len)
+static void take(pair_t *p, int end, size_t len)
 {
     crdma_recv_t recv;
 
@@ -51,7 +51,7 @@ START_TEST(in_order)
 {
     crdma_ring_geometry_t g;
     crdma_send_t send[5];
-    edge_pair_t p;
+    pair_t p;
 
     open_with(&p, &g, 2, 1);
     for (int i = 0; i < 5; ++i) {
@@ -73,11 +73,11 @@ START_TEST(in_order)
     take(&p, 1, BLOCK);
     ck_assert_int_eq(CRDMA_OK, crdma_send_progress(&send[4]));
     take(&p, 1, BLOCK);
-    edge_pair_close(&p);
+    pair_close(&p);
 }
 END_TEST
 
-static bool asks(const edge_pair_t *p, uint64_t position)
+static bool asks(const pair_t *p, uint64_t position)
 {
     return 0 != (crdma_edge_rx_block(p->edge[1], position)->flag
                  & CRDMA_SLOT_PLEASE);
@@ -87,7 +87,7 @@ START_TEST(please)
 {
     crdma_ring_geometry_t g;
     crdma_send_t send;
-    edge_pair_t p;
+    pair_t p;
 
     open_with(&p, &g, 2, 1);
     for (uint64_t position = 1; position < 40; ++position) {
@@ -98,7 +98,7 @@ START_TEST(please)
         /* the first one had a second block to follow */
         ck_assert_uint_eq(1 < position ? position : 0, *p.edge[0]->credit_in);
     }
-    edge_pair_close(&p);
+    pair_close(&p);
     open_with(&p, &g, 2, 1);
     for (uint64_t position = 1; position < 40; ++position) { /* taking turns */
         for (int end = 0; end < 2; ++end) {
@@ -108,7 +108,7 @@ START_TEST(please)
             take(&p, !end, BLOCK);
         }
     }
-    edge_pair_close(&p);
+    pair_close(&p);
 }
 END_TEST
 
@@ -116,7 +116,7 @@ START_TEST(acks)
 {
     crdma_ring_geometry_t g;
     crdma_send_t send;
-    edge_pair_t p;
+    pair_t p;
 
     open_with(&p, &g, 4, 1);
     start_send(&p, 0, &send, data, BLOCK);
@@ -133,7 +133,7 @@ START_TEST(acks)
     ck_assert_uint_eq(0, *p.edge[0]->credit_in);
     ck_assert(!crdma_edge_is_consumed(p.edge[0], 2));
     ck_assert(crdma_edge_is_consumed(p.edge[0], 1));
-    edge_pair_close(&p);
+    pair_close(&p);
 }
 END_TEST
 
@@ -145,7 +145,7 @@ START_TEST(starved)
     for (uint32_t blocks = 2; blocks <= 16; blocks *= 2) {
         crdma_ring_geometry_t g;
         crdma_send_t out, back;
-        edge_pair_t p;
+        pair_t p;
 
         open_with(&p, &g, blocks, UINT32_MAX - 20);
         for (int i = 0; i < 200; ++i) {
@@ -159,7 +159,7 @@ START_TEST(starved)
                 ck_assert_int_eq(CRDMA_OK, crdma_send_progress(&back));
             }
         }
-        edge_pair_close(&p);
+        pair_close(&p);
     }
 }
 END_TEST
@@ -183,7 +183,7 @@ typedef struct lane {
     int first, n;
 } lane_t;
 
-static void add(edge_pair_t *p, lane_t *lane, int from)
+static void add(pair_t *p, lane_t *lane, int from)
 {
     static const size_t sizes[] = {4, 16, 20, 64, 352, 353, BLOCK, BLOCK + 8, MOST};
     const int i = (lane->first + lane->n) % UNDERWAY;
@@ -229,7 +229,7 @@ START_TEST(traffic)
 
     for (uint32_t blocks = 2; blocks <= 8; blocks *= 2) {
         crdma_ring_geometry_t g;
-        edge_pair_t p;
+        pair_t p;
         int idle = 0;
 
         state = blocks;
@@ -254,7 +254,7 @@ START_TEST(traffic)
                 ck_assert_int_lt(++idle, 1000000);
             }
         }
-        edge_pair_close(&p);
+        pair_close(&p);
     }
 }
 END_TEST
