@@ -1,5 +1,5 @@
 /*
- * An edge whose two ends are both here: two slabs, each mapped by the other end as a direct peer's.
+ * An edge whose two ends are both in this process: a test takes the part of both ranks, one step at a time.
  */
 #ifndef TESTS_UNIT_EDGE_PAIR_H
 #define TESTS_UNIT_EDGE_PAIR_H
@@ -9,14 +9,14 @@
 
 #include "coll_rdma/protocol/edge.h"
 
-typedef struct edge_pair {
+typedef struct pair {
     crdma_slab_t *slab[2];
     crdma_peer_t peer[2]; /* peer[i]: as seen by end i */
     crdma_edge_t *edge[2];
     crdma_addr_t mailbox[2];
-} edge_pair_t;
+} pair_t;
 
-static inline void edge_pair_open(edge_pair_t *p, const crdma_ring_geometry_t *g, uint64_t start)
+static inline void pair_open(pair_t *p, const crdma_ring_geometry_t *g, uint64_t start)
 {
     memset(p, 0, sizeof(*p));
     for (int i = 0; i < 2; ++i) {
@@ -35,7 +35,7 @@ static inline void edge_pair_open(edge_pair_t *p, const crdma_ring_geometry_t *g
     ck_assert_int_eq(CRDMA_OK, crdma_edge_open(p->edge[0]));
 }
 
-static inline void edge_pair_close(edge_pair_t *p)
+static inline void pair_close(pair_t *p)
 {
     for (int i = 0; i < 2; ++i) {
         ck_assert(!crdma_edge_quiet(p->edge[i]));

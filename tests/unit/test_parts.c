@@ -24,7 +24,7 @@ static char in[BYTES], out[BYTES], work[BYTES];
 static crdma_ring_geometry_t g;
 static crdma_send_t send;
 static crdma_recv_t recv;
-static edge_pair_t p;
+static pair_t p;
 
 static void begin(void)
 {
@@ -41,7 +41,7 @@ static void begin(void)
 
 static void end(void)
 {
-    edge_pair_close(&p);
+    pair_close(&p);
 }
 
 START_TEST(in_order)

@@ -320,7 +320,7 @@ END_TEST
 /* ---- stale marks and credits, with an edge whose two ends are both here ---- */
 
 /* As if both sides had been at it for ages. */
-static void jump(edge_pair_t *p, uint64_t to)
+static void jump(pair_t *p, uint64_t to)
 {
     crdma_edge_t *s = p->edge[0], *r = p->edge[1];
 
@@ -332,7 +332,7 @@ static void jump(edge_pair_t *p, uint64_t to)
 static const crdma_rndv_mode_t no_rndv = {.min = SIZE_MAX};
 
 /* One message, sent and received; false if the receiver did not find what was sent. */
-static bool transfer(edge_pair_t *p, size_t len, uint64_t value)
+static bool transfer(pair_t *p, size_t len, uint64_t value)
 {
     char data[1024], got[1024] = {0};
     crdma_send_t send;
@@ -355,7 +355,7 @@ static bool survives(uint64_t start, bool ll_first, bool scrubbing)
     crdma_ring_geometry_t g;
     bool right = true;
     uint32_t n;
-    edge_pair_t p;
+    pair_t p;
 
     crdma_ring_geometry_init(&g, 4, 4, 16, 64);
     n = ll_first ? g.cell_count : g.slot_count;
@@ -376,7 +376,7 @@ static bool survives(uint64_t start, bool ll_first, bool scrubbing)
     for (uint64_t i = 0; i < n; ++i) {
         right = right && transfer(&p, ll_first ? 12 : 40, 5);
     }
-    edge_pair_close(&p);
+    pair_close(&p);
     return right;
 }
 
@@ -401,7 +401,7 @@ START_TEST(crossings)
     for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); ++i) {
         for (uint32_t count = 2; count <= 16; count *= 2) {
             crdma_ring_geometry_t g;
-            edge_pair_t p;
+            pair_t p;
 
             crdma_ring_geometry_init(&g, count, count, 16, 64);
             pair_open(&p, &g, starts[i]);
@@ -409,7 +409,7 @@ START_TEST(crossings)
                 state = state * 6364136223846793005u + 1442695040888963407u;
                 ck_assert(transfer(&p, 1 + (state >> 40) % 64, (uint64_t)n));
             }
-            edge_pair_close(&p);
+            pair_close(&p);
         }
     }
 }
@@ -425,7 +425,7 @@ START_TEST(credits)
             crdma_recv_t recv[64];
             crdma_send_t send[64];
             char data[64] = "x", got[64];
-            edge_pair_t p;
+            pair_t p;
             uint32_t sent = 0;
 
             crdma_ring_geometry_init(&g, count, count, 16, 64);
@@ -442,7 +442,7 @@ START_TEST(credits)
                 ck_assert(sent > taken || 64 == sent); /* credits come often enough */
                 ck_assert_int_eq(CRDMA_OK, crdma_recv_progress(&recv[taken], got));
             }
-            edge_pair_close(&p);
+            pair_close(&p);
         }
     }
 }
@@ -453,7 +453,7 @@ END_TEST
 START_TEST(out_of_order)
 {
     crdma_ring_geometry_t g;
-    edge_pair_t p;
+    pair_t p;
 
     crdma_ring_geometry_init(&g, 16, 16, 16, 64);
     pair_open(&p, &g, P32 - 2);
@@ -474,7 +474,7 @@ START_TEST(out_of_order)
     ck_assert_int_eq(CRDMA_OK, crdma_edge_consume(p.edge[1], P32 + 6, true));
     ck_assert_int_eq(CRDMA_OK, crdma_edge_consume(p.edge[1], P32 + 5, false));
     ck_assert(crdma_edge_is_consumed(p.edge[0], P32 + 6));
-    edge_pair_close(&p);
+    pair_close(&p);
 }
 END_TEST
 
@@ -486,7 +486,7 @@ START_TEST(scrub_out_of_order)
     crdma_send_t send[3];
     crdma_recv_t recv[3];
     char data[64] = "unread", got[64] = "";
-    edge_pair_t p;
+    pair_t p;
 
     crdma_ring_geometry_init(&g, 2, 2, 16, 64);
     pair_open(&p, &g, P31);
@@ -500,7 +500,7 @@ START_TEST(scrub_out_of_order)
         ck_assert_int_eq(CRDMA_OK, crdma_recv_progress(&recv[i], got));
         ck_assert_str_eq(data, got);
     }
-    edge_pair_close(&p);
+    pair_close(&p);
 }
 END_TEST
 
@@ -511,7 +511,7 @@ START_TEST(other_size)
     crdma_send_t send;
     crdma_recv_t recv;
     char data[256] = "x", got[256];
-    edge_pair_t p;
+    pair_t p;
 
     crdma_ring_geometry_init(&g, 4, 4, 16, 64);
     pair_open(&p, &g, 1);
@@ -519,7 +519,7 @@ START_TEST(other_size)
     crdma_recv_start(&recv, p.edge[1], &no_rndv, 120, 48, 1);
     ck_assert_int_eq(CRDMA_OK, crdma_send_progress(&send));
     ck_assert_int_eq(CRDMA_ERR_MISMATCH, crdma_recv_progress(&recv, got));
-    edge_pair_close(&p);
+    pair_close(&p);
 }
 END_TEST
 
@@ -536,7 +536,7 @@ START_TEST(withdrawn)
     crdma_ring_geometry_t g;
     crdma_send_t send;
     crdma_recv_t recv;
-    edge_pair_t p;
+    pair_t p;
 
     crdma_ring_geometry_init(&g, 2, 2, 16, 64);
     pair_open(&p, &g, P32 - 1);
@@ -571,7 +571,7 @@ START_TEST(withdrawn)
         crdma_send_withdraw(&send); /* it is over */
         crdma_recv_withdraw(&recv);
     }
-    edge_pair_close(&p);
+    pair_close(&p);
 }
 END_TEST
 
