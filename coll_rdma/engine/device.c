@@ -142,7 +142,10 @@ crdma_status_t crdma_device_fits(crdma_group_t *g, const crdma_op_args_t *args)
     const crdma_cut_t cut = crdma_op_cut(args);
     crdma_status_t status = CRDMA_OK;
 
+    /* What goes through the board does so on every rank, by size. */
     if (!crdma_device_possible(g) || SIZE_MAX == least ||
+        crdma_board_serves(g, args->plan, args->count * args->elsize, args->elsize,
+                           args->segment) ||
         g->direct.block_size < sizeof(crdma_cuda_name_t) ||
         has_small_message(args, cut.seg_count, cut.grain, least) ||
         !is_reached(args->plan, args->device)) {
