@@ -19,11 +19,12 @@ all_ranks="1 2 3 4 5 7 8 16"
 all_transports="shm posix tcp"
 algorithm_variants="tree-k1 tree-k2 tree-k3 tree-kmax exchange-k1 exchange-k2 exchange-k3
     exchange-kmax rsag-k1 rsag-k2 rsag-k3 rsag-kmax ring"
-protocol_variants="ll-off ll-more tiny-blocks rendezvous-off rendezvous-write rendezvous-read
+protocol_variants="messages ll-off ll-more tiny-blocks rendezvous-off rendezvous-write rendezvous-read
     segments wrap two-level spin-0"
 all_variants="default $algorithm_variants $protocol_variants"
 
-# variant_parameters VARIANT RANKS: the MCA parameters, one NAME=VALUE per word, without coll_rdma_.
+# variant_parameters VARIANT RANKS: the MCA parameters, one NAME=VALUE per word, without coll_rdma_. Ranks that share
+# processors have a board, which knows neither algorithms nor protocols: variants of those do without it.
 variant_parameters()
 {
     local k=${1##*-k}
@@ -31,6 +32,7 @@ variant_parameters()
     [ "$k" != max ] || k=$(($2 > 1 ? $2 - 1 : 1))
     case $1 in
     default) ;;
+    messages) echo "board_max=1" ;;
     tree-k*) echo "bcast_algorithm=tree reduce_algorithm=tree allreduce_algorithm=tree
                    barrier_algorithm=exchange" ;;
     exchange-k*) echo "bcast_algorithm=tree reduce_algorithm=rsag allreduce_algorithm=exchange
@@ -38,21 +40,21 @@ variant_parameters()
     rsag-k*) echo "bcast_algorithm=scatter_allgather reduce_algorithm=rsag
                    allreduce_algorithm=rsag barrier_algorithm=exchange" ;;
     ring) echo "bcast_algorithm=chain reduce_algorithm=chain allreduce_algorithm=ring" ;;
-    ll-off) echo "ll_max=0" ;;
-    ll-more) echo "ll_max=1024" ;;
-    tiny-blocks) echo "block_size=256 block_count=2 ll_max=64 rendezvous=off" ;;
-    rendezvous-off) echo "rendezvous=off" ;;
-    rendezvous-write) echo "rendezvous=write rendezvous_min=1024 ll_max=64" ;;
-    rendezvous-read) echo "rendezvous=read rendezvous_min=1024 ll_max=64" ;;
+    ll-off) echo "ll_max=0 board_max=1" ;;
+    ll-more) echo "ll_max=1024 board_max=1" ;;
+    tiny-blocks) echo "block_size=256 block_count=2 ll_max=64 rendezvous=off board_max=1" ;;
+    rendezvous-off) echo "rendezvous=off board_max=1" ;;
+    rendezvous-write) echo "rendezvous=write rendezvous_min=1024 ll_max=64 board_max=1" ;;
+    rendezvous-read) echo "rendezvous=read rendezvous_min=1024 ll_max=64 board_max=1" ;;
     segments) echo "segment_size=1024" ;;
     wrap) echo "sequence_start=4294967286" ;;
     two-level) echo "two_level=on" ;;
     spin-0) echo "spin=0" ;;
-    attached) echo "single_copy=xpmem rendezvous_min=2048 ll_max=64" ;;
+    attached) echo "single_copy=xpmem rendezvous_min=2048 ll_max=64 board_max=1" ;;
     *) echo "no variant $1" >&2; return 1 ;;
     esac
     case $1 in
-    *-k*) echo "bcast_degree=$k reduce_degree=$k allreduce_degree=$k barrier_degree=$k" ;;
+    *-k*) echo "bcast_degree=$k reduce_degree=$k allreduce_degree=$k barrier_degree=$k board_max=1" ;;
     esac
 }
 
@@ -73,6 +75,7 @@ trace_rules()
         esac
     done
     case $1 in
+    messages) echo "none * 0 protocol=board" ;;
     ll-off) echo "none * 1 protocol=ll" ;; # a barrier has 0 bytes, which is not above 0
     ll-more) echo "some * 1 protocol=ll" ;;
     tiny-blocks | rendezvous-off) echo "none * 0 protocol=rendezvous" ;;
@@ -193,7 +196,7 @@ cases_quick()
     add_common 1 shm default --quick
     add_common 16 shm default --quick
     for variant in tree-k1 tree-kmax exchange-k2 rsag-k1 ring ll-off tiny-blocks rendezvous-write \
-        rendezvous-off wrap; do
+        rendezvous-off wrap messages; do
         add_common 4 shm $variant --quick
     done
     add_common 3 posix tiny-blocks --quick
@@ -203,6 +206,7 @@ cases_quick()
     add_xpmem --quick
     add_data 2 shm default --quick
     add_data 4 posix default --quick
+    add_data 3 shm messages --quick
     add plain 3 shm default test_comms --quick
     add plain 2 shm default test_comms --mode many --quick
     add plain 2 shm default test_dupfree --quick
@@ -212,6 +216,7 @@ cases_quick()
     add_mismatches 2 shm
     add kill 3 shm default test_kill --mode last
     add kill 3 posix default test_kill --mode first
+    add kill 3 shm messages test_kill --mode first
     add_python 2 shm
 }
 
@@ -228,6 +233,13 @@ cases_default()
         add_common $ranks tcp default
     done
     add_common 4 sysv default
+    for ranks in 3 5 8; do
+        add_common $ranks shm messages
+        add_data $ranks shm messages --quick
+    done
+    add plain 5 shm messages test_comms --quick
+    add plain 4 shm messages test_threads --quick
+    add plain 4 shm messages test_dupfree --quick
     add_pml_ucx ''
     add_xpmem ''
     for ranks in 1 2 3 5 8; do
@@ -280,6 +292,7 @@ cases_default()
     done
     add kill 8 shm default test_kill --mode middle
     add kill 3 shm rendezvous-write test_kill --mode last
+    add kill 4 shm messages test_kill --mode start
     add_mismatches 2 shm
     add_mismatches 5 shm
     add_mismatches 3 posix
