@@ -94,7 +94,8 @@ void crdma_copy_timed(crdma_distance_t *distance, void *dst, const void *src, si
 
     memcpy(dst, src, len);
     cost = (__rdtsc() - begin) * 1024 / len + 1;
-    if (0 != old) { /* one that was interrupted says little */
+    /* What disturbs a copy makes it longer: a short time counts at once, a long one little. */
+    if (0 != old && cost > old) {
         cost = (3 * old + (cost < 4 * old ? cost : 4 * old)) / 4;
     }
     distance->cost = cost < UINT32_MAX / 8 ? (uint32_t) cost : UINT32_MAX / 8;

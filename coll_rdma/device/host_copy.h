@@ -52,10 +52,10 @@ typedef struct crdma_distance {
 /* The copy, timed. */
 void crdma_copy_timed(crdma_distance_t *distance, void *dst, const void *src, size_t len);
 
-/* An ordinary copy; one of sixteen is timed. */
+/* An ordinary copy; one of sixteen is timed, not the first, which may meet fresh pages. */
 static inline void crdma_copy_to_block(crdma_distance_t *distance, void *dst, const void *src, size_t len)
 {
-    if (CRDMA_DISTANCE_MIN <= len && 0 == (distance->turn++ & 15)) {
+    if (CRDMA_DISTANCE_MIN <= len && 15 == (distance->turn++ & 15)) {
         crdma_copy_timed(distance, dst, src, len);
     } else {
         memcpy(dst, src, len);
@@ -73,7 +73,7 @@ static inline bool crdma_distance_is_far(crdma_distance_t *distance)
         return true;
     }
     if (63 == distance->skipped) {
-        distance->turn = 15;
+        distance->turn = 14;
     } else {
         distance->skipped = 0;
     }
