@@ -28,7 +28,8 @@
 #define FAST __attribute__((optimize("O3")))
 #endif
 
-/* What a rank tells: chunks of input and of sums that are in its stage, chunks it has read of both. */
+/* What a rank tells: chunks of input and of sums that are in its stage, chunks it has read of both.
+ */
 struct counts {
     _Alignas(64) _Atomic uint64_t posted;
     _Alignas(64) _Atomic uint64_t summed;
@@ -83,7 +84,8 @@ static bool put(pid_t pid, const void *from, uint64_t to, size_t len)
     return (ssize_t)len == process_vm_writev(pid, &here, 1, &there, 1, 0);
 }
 
-bool private_cma_bcast(struct private_all *p, size_t n, int root, void (*meet)(void *), void *context)
+bool private_cma_bcast(struct private_all *p, size_t n, int root, void (*meet)(void *),
+                       void *context)
 {
     /* The root's share of each other rank's buffer. */
     const size_t own = n / (size_t)p->size / 16 * 16 * sizeof(float), len = n * sizeof(float);
@@ -120,7 +122,8 @@ bool private_cma_allreduce(struct private_all *p, size_t n, void (*meet)(void *)
             }
         }
         for (int r = 0; r < p->size; r++) {
-            done = done && (r == p->rank || put(p->ranks[r].pid, p->out + at, p->ranks[r].out + off, len));
+            done = done &&
+                   (r == p->rank || put(p->ranks[r].pid, p->out + at, p->ranks[r].out + off, len));
         }
     }
     meet(context);
@@ -200,8 +203,8 @@ static void post(struct private_all *p, size_t n, size_t c, bool past_caches)
             if (number >= PLACES) {
                 await(&p->stages[r].counts->summed, number - PLACES + 1);
             }
-            copy_in(mine->inputs + ((size_t)r * PLACES + number % PLACES) * CHUNK, (char *)p->in + at, len,
-                    past_caches);
+            copy_in(mine->inputs + ((size_t)r * PLACES + number % PLACES) * CHUNK,
+                    (char *)p->in + at, len, past_caches);
         }
     }
     tell(&mine->counts->posted, number + 1);
@@ -218,8 +221,8 @@ static void sum(struct private_all *p, size_t n, size_t c, bool past_caches)
 
     for (int r = 0; r < p->size; r++) {
         if (r != p->rank) {
-            const char *place = p->stages[r].inputs
-                                + ((size_t)p->rank * PLACES + number % PLACES) * CHUNK;
+            const char *place =
+                p->stages[r].inputs + ((size_t)p->rank * PLACES + number % PLACES) * CHUNK;
 
             await(&p->stages[r].counts->posted, number + 1);
             add(out, so_far, (const float *)(const void *)place, len / sizeof(float));
@@ -275,8 +278,8 @@ static void map(struct private_all *p)
     const size_t inputs = (size_t)p->size * PLACES * CHUNK, sums = PLACES * CHUNK;
     char *base;
 
-    MPI_Win_allocate_shared((MPI_Aint)(4096 + inputs + sums + 4096), 1, MPI_INFO_NULL, MPI_COMM_WORLD, &base,
-                            &p->window);
+    MPI_Win_allocate_shared((MPI_Aint)(4096 + inputs + sums + 4096), 1, MPI_INFO_NULL,
+                            MPI_COMM_WORLD, &base, &p->window);
     memset(base, 0, 4096 + inputs + sums + 4096); /* its pages, now */
     for (int r = 0; r < p->size; r++) {
         MPI_Aint size;
@@ -284,7 +287,8 @@ static void map(struct private_all *p)
 
         MPI_Win_shared_query(p->window, r, &size, &unit, &base);
         base += (64 - (uintptr_t)base % 64) % 64;
-        p->stages[r] = (struct stage){(struct counts *)(void *)base, base + 4096, base + 4096 + inputs};
+        p->stages[r] =
+            (struct stage){(struct counts *)(void *)base, base + 4096, base + 4096 + inputs};
     }
     /* Our pages of the others' stages. */
     for (int r = 0; r < p->size; r++) {
@@ -312,7 +316,8 @@ struct private_all *private_create(float *in, float *out)
     MPI_Comm_rank(MPI_COMM_WORLD, &p->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &p->size);
     MPI_Allgather(&mine, sizeof(mine), MPI_BYTE, p->ranks, sizeof(mine), MPI_BYTE, MPI_COMM_WORLD);
-    works = get(p->ranks[(p->rank + 1) % p->size].pid, &word, p->ranks[(p->rank + 1) % p->size].in, sizeof(word));
+    works = get(p->ranks[(p->rank + 1) % p->size].pid, &word, p->ranks[(p->rank + 1) % p->size].in,
+                sizeof(word));
     MPI_Allreduce(&works, &all, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD);
     if (!all) {
         free(p->scratch);

@@ -1,6 +1,6 @@
 /*
- * Reductions by parts, in one step: how the engine runs reduce-scatter + allgather (reduce-scatter + gather) with
- * everybody (K = N - 1) where ranks can read and write each other's user buffers.
+ * Reductions by parts, in one step: how the engine runs reduce-scatter + allgather (reduce-scatter
+ * + gather) with everybody (K = N - 1) where ranks can read and write each other's user buffers.
  *
  *     N = 3, allreduce        rank 0          rank 1          rank 2
  *     inputs                  a0 a1 a2        b0 b1 b2        c0 c1 c2
@@ -9,15 +9,17 @@
  *     stores it               part 0 of all outputs, and so on
  *     tells                   done with your buffers                    (to all)
  *
- * The schedule's two rounds become one: the sum is stored where the allgather would have brought it, by the rank that
- * has it in its cache. Every input byte is read once, every output byte written once.
+ * The schedule's two rounds become one: the sum is stored where the allgather would have brought
+ * it, by the rank that has it in its cache. Every input byte is read once, every output byte
+ * written once.
  *
- * 1. Part r of any buffer is touched by rank r only, between the owner's message and its own end (protocol/parts.h).
- *    So in place or not makes no difference, and nothing has an order but each rank's own pieces.
+ * 1. Part r of any buffer is touched by rank r only, between the owner's message and its own end
+ *    (protocol/parts.h). So in place or not makes no difference, and nothing has an order but each
+ *    rank's own pieces.
  * 2. All operands of a piece are in hand, mapped or copied, before its result is stored anywhere.
  * 3. Operands are combined in rank order, by one rank: any operation, the same bits everywhere.
- * 4. Whether a call runs like this depends on what is equal on all ranks only. How a rank reaches a buffer, mapped or
- *    through the kernel, it decides alone, for each buffer.
+ * 4. Whether a call runs like this depends on what is equal on all ranks only. How a rank reaches a
+ *    buffer, mapped or through the kernel, it decides alone, for each buffer.
  */
 #include "coll_rdma/engine/parts.h"
 
@@ -25,8 +27,8 @@
 
 #include "coll_rdma/protocol/parts.h"
 
-/* Bytes of all operands of a piece. Mapped: the result is still in the first cache when it is stored to the others.
- * Through the kernel: enough for a system call of some us. */
+/* Bytes of all operands of a piece. Mapped: the result is still in the first cache when it is
+ * stored to the others. Through the kernel: enough for a system call of some us. */
 #define PIECE_MAPPED (64 * 1024)
 #define PIECE_COPIED (256 * 1024)
 
@@ -36,10 +38,10 @@ bool crdma_parts_serves(const crdma_group_t *g, const crdma_op_args_t *args)
 {
     const crdma_plan_key_t *key = &args->plan->key;
 
-    return (CRDMA_ALLREDUCE == key->coll || CRDMA_REDUCE == key->coll) && CRDMA_ALG_RSAG == (crdma_alg_t) key->alg
-           && 1 == key->levels && g->size - 1 <= key->degree
-           && args->count * args->elsize >= g->parts_min[key->coll]
-           && (0 == args->segment || args->segment >= args->count * args->elsize);
+    return (CRDMA_ALLREDUCE == key->coll || CRDMA_REDUCE == key->coll) &&
+           CRDMA_ALG_RSAG == (crdma_alg_t)key->alg && 1 == key->levels &&
+           g->size - 1 <= key->degree && args->count * args->elsize >= g->parts_min[key->coll] &&
+           (0 == args->segment || args->segment >= args->count * args->elsize);
 }
 
 static crdma_status_t tell(crdma_op_t *op)
@@ -61,8 +63,8 @@ static crdma_status_t tell(crdma_op_t *op)
             return status;
         }
         crdma_parts_recv(&op->recvs[r], g->edges[r], &g->rndv_direct[coll], len, op->args.sig);
-        crdma_parts_send(&item->send, g->edges[r], &g->rndv_direct[coll], op->args.in, op->args.out, len,
-                         op->args.sig);
+        crdma_parts_send(&item->send, g->edges[r], &g->rndv_direct[coll], op->args.in, op->args.out,
+                         len, op->args.sig);
         status = crdma_op_push(op, item);
         if (CRDMA_OK != status) {
             return status;
@@ -76,7 +78,8 @@ static crdma_status_t hear(crdma_op_t *op)
     const crdma_group_t *g = op->group;
 
     for (; op->ready < g->size; ++op->ready) {
-        crdma_status_t status = op->ready == g->rank ? CRDMA_OK : crdma_parts_claim(&op->recvs[op->ready]);
+        crdma_status_t status =
+            op->ready == g->rank ? CRDMA_OK : crdma_parts_claim(&op->recvs[op->ready]);
 
         if (CRDMA_OK != status) {
             op->waiting = g->edges[op->ready];
@@ -110,7 +113,7 @@ static crdma_status_t fetch(crdma_op_t *op, size_t off, size_t n, char *scratch,
         crdma_status_t status;
 
         if (r == g->rank) {
-            op->srcs[r] = (const char *) op->args.in + off;
+            op->srcs[r] = (const char *)op->args.in + off;
             continue;
         }
         /* A user-defined operation gets copies: it may hold anything when it faults. */
@@ -119,8 +122,8 @@ static crdma_status_t fetch(crdma_op_t *op, size_t off, size_t n, char *scratch,
             *mapped = true;
             continue;
         }
-        op->srcs[r] = scratch + (size_t) r * n;
-        status = crdma_parts_get(recv, scratch + (size_t) r * n, off, n);
+        op->srcs[r] = scratch + (size_t)r * n;
+        status = crdma_parts_get(recv, scratch + (size_t)r * n, off, n);
         if (CRDMA_OK != status) {
             op->waiting = recv->edge;
             return status;
@@ -145,7 +148,7 @@ static crdma_status_t lost(crdma_op_t *op)
 static crdma_status_t piece(crdma_op_t *op, size_t off, size_t n, char *scratch)
 {
     const crdma_group_t *g = op->group;
-    char *result = NULL != op->args.out ? op->args.out + off : scratch + (size_t) g->rank * n;
+    char *result = NULL != op->args.out ? op->args.out + off : scratch + (size_t)g->rank * n;
     combine_t c = {op, result, n / op->args.elsize};
     crdma_status_t status;
     bool mapped;
@@ -181,8 +184,9 @@ static crdma_status_t piece(crdma_op_t *op, size_t off, size_t n, char *scratch)
 static crdma_status_t work(crdma_op_t *op)
 {
     crdma_group_t *g = op->group;
-    const size_t elsize = op->args.elsize, size = (size_t) g->size;
-    size_t most = (g->rndv_direct[op->args.plan->key.coll].mapped ? PIECE_MAPPED : PIECE_COPIED) / size,
+    const size_t elsize = op->args.elsize, size = (size_t)g->size;
+    size_t most = (g->rndv_direct[op->args.plan->key.coll].mapped ? PIECE_MAPPED : PIECE_COPIED) /
+                  size,
            begin, end, n;
     crdma_status_t status;
     char *scratch;

@@ -14,26 +14,26 @@ static crdma_slot_t *slot_of(const crdma_recv_t *recv)
 void crdma_parts_send(crdma_send_t *send, crdma_edge_t *edge, const crdma_rndv_mode_t *rndv,
                       const void *in, void *out, size_t len, uint64_t sig)
 {
-    *send = (crdma_send_t) {.edge = edge,
-                            .rndv = rndv,
-                            .src = in,
-                            .out = out,
-                            .by_parts = true,
-                            .len = len,
-                            .sig = sig,
-                            .protocol = CRDMA_PROTOCOL_RNDV,
-                            .position = edge->tx_next++};
+    *send = (crdma_send_t){.edge = edge,
+                           .rndv = rndv,
+                           .src = in,
+                           .out = out,
+                           .by_parts = true,
+                           .len = len,
+                           .sig = sig,
+                           .protocol = CRDMA_PROTOCOL_RNDV,
+                           .position = edge->tx_next++};
 }
 
-void crdma_parts_recv(crdma_recv_t *recv, crdma_edge_t *edge, const crdma_rndv_mode_t *rndv, size_t len,
-                      uint64_t sig)
+void crdma_parts_recv(crdma_recv_t *recv, crdma_edge_t *edge, const crdma_rndv_mode_t *rndv,
+                      size_t len, uint64_t sig)
 {
-    *recv = (crdma_recv_t) {.edge = edge,
-                            .rndv = rndv,
-                            .len = len,
-                            .sig = sig,
-                            .protocol = CRDMA_PROTOCOL_RNDV,
-                            .position = edge->rx_next++};
+    *recv = (crdma_recv_t){.edge = edge,
+                           .rndv = rndv,
+                           .len = len,
+                           .sig = sig,
+                           .protocol = CRDMA_PROTOCOL_RNDV,
+                           .position = edge->rx_next++};
 }
 
 /* 1. */
@@ -52,8 +52,8 @@ crdma_status_t crdma_parts_post(crdma_send_t *send)
         return CRDMA_AGAIN;
     }
     slot->sig = send->sig;
-    slot->src = (uint64_t) (uintptr_t) send->src;
-    slot->dst = (uint64_t) (uintptr_t) send->out;
+    slot->src = (uint64_t)(uintptr_t)send->src;
+    slot->dst = (uint64_t)(uintptr_t)send->out;
     slot->len = send->len;
     slot->next = slot->done = slot->failed = 0;
     if (send->rndv->mapped) {
@@ -137,7 +137,7 @@ void crdma_parts_abandon(crdma_recv_t *recv)
 {
     if (recv->seen && recv->position > recv->edge->rx_consumed) {
         __atomic_store_n(&slot_of(recv)->failed, 1, __ATOMIC_RELEASE);
-        (void) crdma_rndv_taken(recv);
+        (void)crdma_rndv_taken(recv);
         recv->seen = false;
     }
     detach(recv);

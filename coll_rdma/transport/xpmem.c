@@ -1,9 +1,11 @@
 /*
- * XPMEM; see xpmem.h. The functions and the structure below are the public interface of libxpmem.so.0.
+ * XPMEM; see xpmem.h. The functions and the structure below are the public interface of
+ * libxpmem.so.0.
  *
- * A fault in an attachment raises SIGBUS. The handler jumps back to the guard of this thread, if it is inside
- * one (so does a fault in the caller's own buffer there: the call then fails with an error); all other faults go to
- * whoever handled SIGBUS before. An attachment cannot be mapped over instead: the module kills a process that unmaps one by other means than its own.
+ * A fault in an attachment raises SIGBUS. The handler jumps back to the guard of this thread, if it
+ * is inside one (so does a fault in the caller's own buffer there: the call then fails with an
+ * error); all other faults go to whoever handled SIGBUS before. An attachment cannot be mapped over
+ * instead: the module kills a process that unmaps one by other means than its own.
  */
 #define _GNU_SOURCE
 #include "coll_rdma/transport/xpmem.h"
@@ -19,10 +21,11 @@
 #include "coll_rdma/base/log.h"
 #include "coll_rdma/memory/regcache.h"
 
-/* Attachments kept of each peer: a program that communicates from more buffers in turn attaches them anew. */
+/* Attachments kept of each peer: a program that communicates from more buffers in turn attaches
+ * them anew. */
 #define KEPT 64
 /* Bytes of this process's buffers whose numbers are kept. */
-#define EXPOSED_LIMIT ((size_t) 16 << 30)
+#define EXPOSED_LIMIT ((size_t)16 << 30)
 
 enum { XPMEM_RDWR = 2, XPMEM_PERMIT_MODE = 1 };
 
@@ -98,27 +101,27 @@ bool crdma_xpmem_guard(void (*work)(void *), void *argument)
 /* An exposure is a number: there is nothing to register. */
 static crdma_status_t enter(void *context, void *address, size_t len, bool writable, void **number)
 {
-    (void) context;
-    (void) address;
-    (void) len;
-    (void) writable;
-    *number = (void *) (uintptr_t) ++last_number;
+    (void)context;
+    (void)address;
+    (void)len;
+    (void)writable;
+    *number = (void *)(uintptr_t)++last_number;
     return CRDMA_OK;
 }
 
 static void leave(void *context, void *number)
 {
-    (void) context;
-    (void) number;
+    (void)context;
+    (void)number;
 }
 
 static bool load(void)
 {
-#define FIND(field, name) (NULL != (*(void **) (&lib.field) = dlsym(handle, name)))
+#define FIND(field, name) (NULL != (*(void **)(&lib.field) = dlsym(handle, name)))
     handle = dlopen("libxpmem.so.0", RTLD_NOW | RTLD_LOCAL);
-    return NULL != handle && FIND(make, "xpmem_make") && FIND(remove, "xpmem_remove")
-           && FIND(get, "xpmem_get") && FIND(release, "xpmem_release") && FIND(attach, "xpmem_attach")
-           && FIND(detach, "xpmem_detach");
+    return NULL != handle && FIND(make, "xpmem_make") && FIND(remove, "xpmem_remove") &&
+           FIND(get, "xpmem_get") && FIND(release, "xpmem_release") &&
+           FIND(attach, "xpmem_attach") && FIND(detach, "xpmem_detach");
 #undef FIND
 }
 
@@ -137,13 +140,13 @@ static const char *start(void)
         return "no memory";
     }
     /* All of it, for who may read our files (0600: the same user). */
-    own_segment = lib.make(NULL, SIZE_MAX, XPMEM_PERMIT_MODE, (void *) (uintptr_t) 0600);
+    own_segment = lib.make(NULL, SIZE_MAX, XPMEM_PERMIT_MODE, (void *)(uintptr_t)0600);
     if (0 >= own_segment) {
         own_segment = 0;
         return "xpmem_make failed";
     }
     sigemptyset(&action.sa_mask);
-    (void) sigaction(SIGBUS, &action, &earlier);
+    (void)sigaction(SIGBUS, &action, &earlier);
     return NULL;
 }
 
@@ -165,10 +168,10 @@ void crdma_xpmem_close(void)
     struct sigaction now;
 
     if (0 != own_segment) {
-        (void) lib.remove(own_segment);
+        (void)lib.remove(own_segment);
         own_segment = 0;
         if (0 == sigaction(SIGBUS, NULL, &now) && on_fault == now.sa_sigaction) {
-            (void) sigaction(SIGBUS, &earlier, NULL); /* else somebody may return to us: it stays */
+            (void)sigaction(SIGBUS, &earlier, NULL); /* else somebody may return to us: it stays */
         }
     }
     crdma_regcache_destroy(exposures);
@@ -181,14 +184,14 @@ void crdma_xpmem_expose(const void *address, size_t len, crdma_exposure_t *expos
 {
     crdma_registration_t *r;
 
-    *exposure = (crdma_exposure_t) {.number = 0};
+    *exposure = (crdma_exposure_t){.number = 0};
     if (0 == own_segment || 0 == len) {
         return;
     }
     pthread_mutex_lock(&lock);
     if (CRDMA_OK == crdma_regcache_get(exposures, address, len, false, &r)) {
-        *exposure = (crdma_exposure_t) {
-            .start = r->start, .end = r->end, .number = (uint64_t) (uintptr_t) r->handle};
+        *exposure = (crdma_exposure_t){
+            .start = r->start, .end = r->end, .number = (uint64_t)(uintptr_t)r->handle};
         /* The number is good while the memory is, used or not. */
         crdma_regcache_put(exposures, r);
     }
@@ -197,28 +200,28 @@ void crdma_xpmem_expose(const void *address, size_t len, crdma_exposure_t *expos
 
 static void drop(crdma_attachment_t *a)
 {
-    (void) lib.detach(a->at);
-    *a = (crdma_attachment_t) {.users = 0};
+    (void)lib.detach(a->at);
+    *a = (crdma_attachment_t){.users = 0};
 }
 
 static void touch(void *argument)
 {
     const crdma_attachment_t *a = argument;
 
-    (void) *(volatile char *) a->at;
-    (void) *(volatile char *) (a->at + (a->what.end - a->what.start - 1));
+    (void)*(volatile char *)a->at;
+    (void)*(volatile char *)(a->at + (a->what.end - a->what.start - 1));
 }
 
 static bool attach(xpmem_peer_t *peer, crdma_attachment_t *a, const crdma_exposure_t *what)
 {
-    const size_t len = (size_t) (what->end - what->start);
-    void *at = lib.attach((struct xpmem_addr) {.apid = peer->apid, .offset = (off_t) what->start}, len,
-                          NULL);
+    const size_t len = (size_t)(what->end - what->start);
+    void *at = lib.attach((struct xpmem_addr){.apid = peer->apid, .offset = (off_t)what->start},
+                          len, NULL);
 
-    if ((void *) -1 == at) {
+    if ((void *)-1 == at) {
         return false;
     }
-    *a = (crdma_attachment_t) {.what = *what, .at = at};
+    *a = (crdma_attachment_t){.what = *what, .at = at};
     if (!crdma_xpmem_guard(touch, a)) {
         drop(a);
         return false;
@@ -227,9 +230,9 @@ static bool attach(xpmem_peer_t *peer, crdma_attachment_t *a, const crdma_exposu
     return true;
 }
 
-/* The attachment of this exposure, or where it can go: what was used least recently. NULL: all are in use. An
- * attachment of memory that is gone pins nothing (the module lets go of the pages when their owner does), so it may
- * stay until its turn comes. */
+/* The attachment of this exposure, or where it can go: what was used least recently. NULL: all are
+ * in use. An attachment of memory that is gone pins nothing (the module lets go of the pages when
+ * their owner does), so it may stay until its turn comes. */
 static crdma_attachment_t *find(xpmem_peer_t *peer, const crdma_exposure_t *what)
 {
     crdma_attachment_t *place = NULL;
@@ -275,7 +278,7 @@ crdma_attachment_t *crdma_xpmem_attach(const crdma_peer_t *peer, const crdma_exp
 
 void crdma_xpmem_detach(const crdma_peer_t *peer, crdma_attachment_t *a)
 {
-    (void) peer;
+    (void)peer;
     if (NULL != a) {
         pthread_mutex_lock(&lock);
         --a->users;
@@ -327,7 +330,7 @@ void crdma_xpmem_connect(crdma_peer_t *peer, int64_t segment, uint64_t slab_base
     a = crdma_xpmem_attach(peer, &slab);
     if (NULL != a) {
         peek.at = a->at;
-        (void) crdma_xpmem_guard(read_cookie, &peek);
+        (void)crdma_xpmem_guard(read_cookie, &peek);
         pthread_mutex_lock(&lock);
         drop(a);
         pthread_mutex_unlock(&lock);
@@ -350,7 +353,7 @@ void crdma_xpmem_disconnect(crdma_peer_t *peer)
             drop(&x->kept[i]);
         }
     }
-    (void) lib.release(x->apid);
+    (void)lib.release(x->apid);
     free(x);
 }
 

@@ -1,19 +1,22 @@
 /*
- * A stand-in for XPMEM, for tests only: libxpmem.so.0 without the kernel module. README.md says what it proves.
+ * A stand-in for XPMEM, for tests only: libxpmem.so.0 without the kernel module. README.md says
+ * what it proves.
  *
- * Idea. What cannot be done without the module is to map private memory of another process. What can be done is
- * to map a shared file mapping of it once more: the file is reached through /proc/PID/map_files or /proc/PID/fd.
- * So xpmem_attach serves ranges that are shared file mappings from end to end, and refuses all others, as
- * the module refuses some. Loaded by LD_PRELOAD it also
+ * Idea. What cannot be done without the module is to map private memory of another process. What
+ * can be done is to map a shared file mapping of it once more: the file is reached through
+ * /proc/PID/map_files or /proc/PID/fd. So xpmem_attach serves ranges that are shared file mappings
+ * from end to end, and refuses all others, as the module refuses some. Loaded by LD_PRELOAD it also
  *   - says that /dev/xpmem is there (access),
- *   - serves allocations of FAKEXPMEM_MIN bytes (default 4096) and more from memory files, so that the buffers
- *     of a program can be attached. free() really unmaps them, by munmap, which memory hooks see.
+ *   - serves allocations of FAKEXPMEM_MIN bytes (default 4096) and more from memory files, so that
+ * the buffers of a program can be attached. free() really unmaps them, by munmap, which memory
+ * hooks see.
  *
- * Unlike the module it maps a file, not an address: what the owner maps there later is not seen. That is what
- * shows that an attachment of memory which is gone is not used. And the attached memory of a dead
- * process stays; a fault comes from a file that was truncated only.
+ * Unlike the module it maps a file, not an address: what the owner maps there later is not seen.
+ * That is what shows that an attachment of memory which is gone is not used. And the attached
+ * memory of a dead process stays; a fault comes from a file that was truncated only.
  *
- * FAKEXPMEM_REFUSE=N: every N-th attachment fails. FAKEXPMEM_STATS=1: at the end, attachments and refusals on stderr.
+ * FAKEXPMEM_REFUSE=N: every N-th attachment fails. FAKEXPMEM_STATS=1: at the end, attachments and
+ * refusals on stderr.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -62,37 +65,39 @@ int xpmem_detach(void *address);
 
 int64_t xpmem_make(void *address, size_t size, int permit_type, void *permit)
 {
-    (void) permit;
+    (void)permit;
     if (NULL != address || SIZE_MAX != size || 1 != permit_type) {
         errno = EINVAL;
         return -1;
     }
-    return (int64_t) getpid() << 8 | 1;
+    return (int64_t)getpid() << 8 | 1;
 }
 
 int xpmem_remove(int64_t segment)
 {
-    return segment == ((int64_t) getpid() << 8 | 1) ? 0 : -1;
+    return segment == ((int64_t)getpid() << 8 | 1) ? 0 : -1;
 }
 
 int64_t xpmem_get(int64_t segment, int flags, int permit_type, void *permit)
 {
     char path[64];
 
-    (void) permit;
-    snprintf(path, sizeof(path), "/proc/%d/maps", (int) (segment >> 8));
-    return 1 == (segment & 0xff) && 2 == flags && 1 == permit_type && 0 == faccessat(AT_FDCWD, path, R_OK, 0)
+    (void)permit;
+    snprintf(path, sizeof(path), "/proc/%d/maps", (int)(segment >> 8));
+    return 1 == (segment & 0xff) && 2 == flags && 1 == permit_type &&
+                   0 == faccessat(AT_FDCWD, path, R_OK, 0)
                ? segment
                : -1;
 }
 
 int xpmem_release(int64_t apid)
 {
-    (void) apid;
+    (void)apid;
     return 0;
 }
 
-/* A descriptor of the file of a mapping of process `pid`: by map_files if we may, else by its descriptors. */
+/* A descriptor of the file of a mapping of process `pid`: by map_files if we may, else by its
+ * descriptors. */
 static int open_file(int pid, uint64_t start, uint64_t end, unsigned major, unsigned minor,
                      unsigned long inode)
 {
@@ -102,8 +107,8 @@ static int open_file(int pid, uint64_t start, uint64_t end, unsigned major, unsi
     int fd;
     DIR *dir;
 
-    snprintf(path, sizeof(path), "/proc/%d/map_files/%lx-%lx", pid, (unsigned long) start,
-             (unsigned long) end);
+    snprintf(path, sizeof(path), "/proc/%d/map_files/%lx-%lx", pid, (unsigned long)start,
+             (unsigned long)end);
     fd = open(path, O_RDWR | O_CLOEXEC);
     if (0 <= fd) {
         return fd;
@@ -112,8 +117,8 @@ static int open_file(int pid, uint64_t start, uint64_t end, unsigned major, unsi
     dir = opendir(path);
     while (NULL != dir && 0 > fd && NULL != (entry = readdir(dir))) {
         snprintf(path, sizeof(path), "/proc/%d/fd/%.20s", pid, entry->d_name);
-        if (0 == stat(path, &st) && st.st_ino == inode && major == (unsigned) (st.st_dev >> 8 & 0xfff)
-            && minor == (unsigned) (st.st_dev & 0xff)) {
+        if (0 == stat(path, &st) && st.st_ino == inode &&
+            major == (unsigned)(st.st_dev >> 8 & 0xfff) && minor == (unsigned)(st.st_dev & 0xff)) {
             fd = open(path, O_RDWR | O_CLOEXEC);
         }
     }
@@ -139,8 +144,9 @@ static bool map_all(int pid, uint64_t offset, size_t size, char *to)
         void *p;
         int fd;
 
-        if (7 != sscanf(line, "%lx-%lx %7s %lx %x:%x %lu", &start, &end, rights, &at, &major, &minor, &inode)
-            || end <= next) {
+        if (7 != sscanf(line, "%lx-%lx %7s %lx %x:%x %lu", &start, &end, rights, &at, &major,
+                        &minor, &inode) ||
+            end <= next) {
             continue;
         }
         if (start > next || 0 != strncmp(rights, "rw-s", 4)) {
@@ -150,9 +156,9 @@ static bool map_all(int pid, uint64_t offset, size_t size, char *to)
         if (0 > fd) {
             break;
         }
-        len = (size_t) ((end < offset + size ? end : offset + size) - next);
+        len = (size_t)((end < offset + size ? end : offset + size) - next);
         p = mmap(to + (next - offset), len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
-                 (off_t) (at + (next - start)));
+                 (off_t)(at + (next - start)));
         close(fd);
         if (MAP_FAILED == p) {
             break;
@@ -196,19 +202,19 @@ void *xpmem_attach(struct xpmem_addr what, size_t size, void *address)
     size = (size + PAGE - 1) / PAGE * PAGE;
     if (NULL != address || 0 != what.offset % PAGE || 0 == size) {
         errno = EINVAL;
-        return (void *) -1;
+        return (void *)-1;
     }
     base = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (MAP_FAILED == base) {
-        return (void *) -1;
+        return (void *)-1;
     }
     /* Without the lock: it allocates. */
-    mapped = map_all((int) (what.apid >> 8), (uint64_t) what.offset, size, base);
+    mapped = map_all((int)(what.apid >> 8), (uint64_t)what.offset, size, base);
     pthread_mutex_lock(&lock);
     area = find_free(attachments);
     mapped = mapped && NULL != area && (0 == every || 0 != (attached + refused + 1) % every);
     if (mapped) {
-        *area = (area_t) {base, size, -1};
+        *area = (area_t){base, size, -1};
     }
     attached += mapped;
     refused += !mapped;
@@ -216,7 +222,7 @@ void *xpmem_attach(struct xpmem_addr what, size_t size, void *address)
     if (!mapped) {
         munmap(base, size);
         errno = EFAULT;
-        return (void *) -1;
+        return (void *)-1;
     }
     return base;
 }
@@ -233,7 +239,7 @@ int xpmem_detach(void *address)
         return -1;
     }
     was = *area;
-    *area = (area_t) {NULL, 0, 0};
+    *area = (area_t){NULL, 0, 0};
     pthread_mutex_unlock(&lock);
     return munmap(was.base, was.size);
 }
@@ -243,8 +249,8 @@ __attribute__((destructor)) static void report(void)
     const char *wanted = getenv("FAKEXPMEM_STATS");
 
     if (NULL != wanted && '1' == *wanted && 0 < attached + refused) {
-        fprintf(stderr, "fakexpmem: process %d: %ld attached, %ld refused\n", (int) getpid(), attached,
-                refused);
+        fprintf(stderr, "fakexpmem: process %d: %ld attached, %ld refused\n", (int)getpid(),
+                attached, refused);
     }
 }
 
@@ -289,7 +295,7 @@ static void *from_file(size_t size, bool aligned)
         return NULL;
     }
     fd = memfd_create("fakexpmem", MFD_CLOEXEC);
-    if (0 <= fd && 0 == ftruncate(fd, (off_t) room)) {
+    if (0 <= fd && 0 == ftruncate(fd, (off_t)room)) {
         base = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     }
     if (MAP_FAILED == base) {
@@ -301,7 +307,7 @@ static void *from_file(size_t size, bool aligned)
     pthread_mutex_lock(&lock);
     area = find_free(allocations);
     if (NULL != area) {
-        *area = (area_t) {base, room, fd};
+        *area = (area_t){base, room, fd};
     }
     pthread_mutex_unlock(&lock);
     if (NULL == area) {
@@ -336,7 +342,8 @@ void *malloc(size_t size)
 
 void *calloc(size_t n, size_t size)
 {
-    void *p = 0 != size && n <= SIZE_MAX / size && n * size >= least() ? from_file(n * size, false) : NULL;
+    void *p = 0 != size && n <= SIZE_MAX / size && n * size >= least() ? from_file(n * size, false)
+                                                                       : NULL;
 
     return NULL != p ? p : __libc_calloc(n, size);
 }
@@ -388,10 +395,11 @@ void free(void *p)
     munmap(was.base, was.size); /* hooks look at it */
     close(was.fd);
     pthread_mutex_lock(&lock);
-    /* Another thread may have got the same addresses meanwhile: the entry is ours by its descriptor. */
+    /* Another thread may have got the same addresses meanwhile: the entry is ours by its
+     * descriptor. */
     for (int i = 0; i < AREAS; ++i) {
         if (allocations[i].base == was.base && allocations[i].fd == was.fd) {
-            allocations[i] = (area_t) {NULL, 0, 0};
+            allocations[i] = (area_t){NULL, 0, 0};
             break;
         }
     }
@@ -412,7 +420,7 @@ void *realloc(void *p, size_t size)
     }
     moved = malloc(size);
     if (NULL != moved) {
-        old = (size_t) (end - (char *) p);
+        old = (size_t)(end - (char *)p);
         memcpy(moved, p, old < size ? old : size);
         free(p);
     }

@@ -1,5 +1,6 @@
 /*
- * An edge whose two ends are both in this process: a test takes the part of both ranks, one step at a time.
+ * An edge whose two ends are both in this process: a test takes the part of both ranks, one step at
+ * a time.
  */
 #ifndef TESTS_UNIT_EDGE_PAIR_H
 #define TESTS_UNIT_EDGE_PAIR_H

@@ -1,11 +1,13 @@
 /*
  * Messages of reductions by parts (protocol/parts.h), both ends here, through the kernel's copies.
  *
- *   in order      tell, claim, read, store, finish: the owner is done when the worker is, not before
- *   without out   an owner without a result: nothing is stored
- *   owner gives up before the claim: the worker gets an error and touches nothing
- *   worker gives up: so does the owner, at once
- *   owner gives up in the middle: it does not have its buffers back before the worker has let go of them
+ *   in order                        tell, claim, read, store, finish: the owner is done when the
+ *                                   worker is, not before
+ *   without out                     an owner without a result: nothing is stored
+ *   owner gives up first            before the claim: the worker gets an error and touches nothing
+ *   worker gives up                 so does the owner, at once
+ *   owner gives up in the middle    it does not have its buffers back before the worker has let go
+ *                                   of them
  */
 #include <check.h>
 #include <pthread.h>
@@ -29,7 +31,7 @@ static pair_t p;
 static void begin(void)
 {
     crdma_ring_geometry_init(&g, 8, 2, 16, 64);
-    pair_open(&p, &g, ((uint64_t) 1 << 32) - 1);
+    pair_open(&p, &g, ((uint64_t)1 << 32) - 1);
     p.peer[0].pid = p.peer[1].pid = getpid();
     memset(in, 'i', sizeof(in));
     memset(out, 'o', sizeof(out));
@@ -99,7 +101,7 @@ static int back; /* the owner has its buffers */
 
 static void *withdraw(void *argument)
 {
-    (void) argument;
+    (void)argument;
     crdma_send_withdraw(&send);
     __atomic_store_n(&back, 1, __ATOMIC_RELEASE);
     return NULL;

@@ -1,15 +1,18 @@
 /*
- * Attachments (transport/xpmem.h) over the stand-in of tests/fakexpmem: an owner in a process of its own, the test
- * reads its memory.
+ * Attachments (transport/xpmem.h) over the stand-in of tests/fakexpmem: an owner in a process of
+ * its own, the test reads its memory.
  *
- *   reads and writes      what the owner has is what the reader sees, and the other way round, at any offset
- *   kept                  the same exposure is attached once; the owner's hooks not called, the number stays
- *   given back            freed and mapped again at the same addresses: another number, the new contents. Without
- *                         the number the old attachment would be used, which shows the old contents
- *   refused               private memory cannot be attached: NULL, and nothing is left behind
- *   many                  more buffers than attachments are kept of
- *   faults                pages that are gone: the guard returns false, alone and again; a fault elsewhere reaches the
- *                         handler that was there before
+ *   reads and writes  what the owner has is what the reader sees, and the other way round, at any
+ *                     offset
+ *   kept              the same exposure is attached once
+ *   given back        freed and mapped again at the same addresses: another number, the new
+ *                     contents. By addresses alone the old attachment would be used, which shows
+ *                     the old contents
+ *   without hooks     every use has a number of its own
+ *   refused           private memory cannot be attached: NULL, and nothing is left behind
+ *   many              more buffers than attachments are kept of
+ *   faults            pages that are gone: the guard returns false, once and again; a fault
+ *                     elsewhere reaches the handler that was there before
  */
 #define _GNU_SOURCE
 #include <check.h>
@@ -44,7 +47,7 @@ int access(const char *path, int mode)
 /* ---- the owner ---- */
 
 typedef struct order {
-    char what;      /* 'm'ap, 'g'ive back, 'f'ill with `fill`, 'p'rivate, 't'runcate, 'l'ook */
+    char what; /* 'm'ap, 'g'ive back, 'f'ill with `fill`, 'p'rivate, 't'runcate, 'l'ook */
     int buffer;
     char fill;
     size_t off;
@@ -69,7 +72,9 @@ static char *map_buffer(char *at, bool shared, int *fd)
     *fd = shared ? memfd_create("test", 0) : -1;
     ck_assert(!shared || 0 == ftruncate(*fd, BYTES));
     p = mmap(at, BYTES, PROT_READ | PROT_WRITE,
-             (shared ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS) | (NULL != at ? MAP_FIXED_NOREPLACE : 0), *fd, 0);
+             (shared ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS) |
+                 (NULL != at ? MAP_FIXED_NOREPLACE : 0),
+             *fd, 0);
     ck_assert(MAP_FAILED != p);
     return p;
 }
@@ -82,7 +87,7 @@ static void own(void)
     order_t o;
     answer_t a;
 
-    ck_assert_int_eq(CRDMA_OK, crdma_slab_create((size_t) 1 << 20, &mine));
+    ck_assert_int_eq(CRDMA_OK, crdma_slab_create((size_t)1 << 20, &mine));
     memset(&a, 0, sizeof(a));
     crdma_shm_card_fill(mine, &a.card);
     ck_assert(sizeof(a) == write(from_owner[1], &a, sizeof(a)));
@@ -111,7 +116,7 @@ static void own(void)
             a.seen = (*b)[o.off];
             break;
         }
-        a.address = (uintptr_t) *b;
+        a.address = (uintptr_t)*b;
         if ('g' != o.what) {
             crdma_xpmem_expose(*b, BYTES, &a.exposure);
         }
@@ -137,7 +142,7 @@ static sigjmp_buf escape;
 
 static void on_bus(int number)
 {
-    (void) number;
+    (void)number;
     ++outside;
     siglongjmp(escape, 1);
 }
@@ -159,9 +164,9 @@ static void begin(void)
     }
     close(to_owner[0]);
     ck_assert(sizeof(a) == read(from_owner[0], &a, sizeof(a)));
-    ck_assert_int_eq(CRDMA_OK, crdma_slab_create((size_t) 1 << 20, &slab));
-    crdma_shm_card_fill(slab, &(crdma_shm_card_t) {0});
-    peer = (crdma_peer_t) {0};
+    ck_assert_int_eq(CRDMA_OK, crdma_slab_create((size_t)1 << 20, &slab));
+    crdma_shm_card_fill(slab, &(crdma_shm_card_t){0});
+    peer = (crdma_peer_t){0};
     ck_assert_int_eq(CRDMA_OK, crdma_shm_attach(&peer, &a.card));
     ck_assert_ptr_nonnull(peer.xpmem);
 }
@@ -213,7 +218,7 @@ START_TEST(reads_and_writes)
     at = crdma_xpmem_attach(&peer, &a.exposure);
     ck_assert_ptr_nonnull(at);
     for (int i = 0; i < 6; ++i) {
-        touch_t t = {.value = (char) ('A' + i), .store = true};
+        touch_t t = {.value = (char)('A' + i), .store = true};
 
         ck_assert_int_eq('a', load(at, a.address + offsets[i]));
         t.at = crdma_xpmem_at(at, a.address + offsets[i], 1);
@@ -234,7 +239,7 @@ START_TEST(kept)
 
     crdma_xpmem_counts(&made_before, &found_before);
     for (int i = 0; i < 10; ++i) {
-        answer_t a = tell('f', 0, (char) ('a' + i), 0);
+        answer_t a = tell('f', 0, (char)('a' + i), 0);
         crdma_attachment_t *at = crdma_xpmem_attach(&peer, &a.exposure);
 
         ck_assert(NULL != at && a.exposure.number == first.number);
@@ -253,7 +258,7 @@ START_TEST(given_back)
 
     tell('m', 0, 0, 0);
     for (int i = 0; i < 5; ++i) {
-        answer_t a = tell('f', 0, (char) ('a' + i), 0);
+        answer_t a = tell('f', 0, (char)('a' + i), 0);
         crdma_attachment_t *at = crdma_xpmem_attach(&peer, &a.exposure);
 
         ck_assert(NULL != at && number != a.exposure.number);
@@ -304,10 +309,10 @@ START_TEST(many)
         answer_t a = i < MANY ? tell('m', b, 0, 0) : tell('l', b, 0, 0);
         crdma_attachment_t *at;
 
-        a = tell('f', b, (char) i, 0);
+        a = tell('f', b, (char)i, 0);
         at = crdma_xpmem_attach(&peer, &a.exposure);
         ck_assert_ptr_nonnull(at);
-        ck_assert_int_eq((char) i, load(at, a.address + 5));
+        ck_assert_int_eq((char)i, load(at, a.address + 5));
         crdma_xpmem_detach(&peer, at);
     }
 }
