@@ -144,7 +144,10 @@ add_setups()
     for mode in all threads files; do
         add plain "$1" "$2" default test_setup --mode $mode ${3-}
     done
-    [ "$2" != shm ] || add call "$1" shm default little_shm "$1"
+    if [ "$2" = shm ]; then
+        add call "$1" shm default little_shm "$1"
+        add call "$1" shm default little_memory "$1"
+    fi
 }
 
 # Open MPI's own use of UCX beside ours, where it has one. $1: --quick, or nothing.

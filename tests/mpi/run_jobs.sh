@@ -161,6 +161,33 @@ little_shm() # RANKS
     return $status
 }
 
+# A case of kind `call`: there is memory for a few communicators only. All ranks leave the others to the components
+# below, and one line says so.
+little_memory() # RANKS
+{
+    local log=$LOG_DIR/little_memory least=1 said status program
+    local -a options
+
+    launch_options "$1"
+    component_options
+    for program in "test_comms --mode many" "test_setup --mode all" "test_setup --mode threads"; do
+        # shellcheck disable=SC2086 # the words of the program
+        LIMIT=60 launch "$log" "${mpirun_command[@]}" "${options[@]}" --mca coll rdma \
+            --mca coll_rdma_transport shm --mca coll_rdma_memory_limit 300000 \
+            "$TEST_BIN_DIR/"$program --quick
+        status=$?
+        said=$(grep -c 'left to other components: no preregistered memory left' "$log")
+        # by one rank; but of a communicator of some ranks another one may tell
+        if [ $status -ne 0 ] || [ "$said" -lt $least ] || [ "$said" -gt "$1" ]; then
+            cat "$log"
+            echo "exit status $status, $said lines"
+            return 1
+        fi
+        least=0 # the others keep fewer alive: two ranks may have room for them
+    done
+    rm -f "$log"
+}
+
 # spawns RANKS: whether MPI_Comm_spawn and the first messages work here without the component. Between
 # isolated network interfaces they do not.
 spawns()
