@@ -148,7 +148,11 @@ crdma_status_t crdma_device_fits(crdma_group_t *g, const crdma_op_args_t *args)
                            args->segment) ||
         g->direct.block_size < sizeof(crdma_cuda_name_t) ||
         has_small_message(args, cut.seg_count, cut.grain, least) ||
-        !is_reached(args->plan, args->device)) {
+        !is_reached(args->plan, args->device) ||
+        /* a driver that came after the set-up: ranks without one go by the board */
+        (crdma_board_serves(g, args->plan, args->count * args->elsize, args->elsize,
+                            args->segment) &&
+         crdma_group_board(g))) {
         return CRDMA_ERR_UNSUPPORTED;
     }
     if (op->nlandings < args->plan->widest) {

@@ -362,6 +362,34 @@ START_TEST(a_long_wire_wants_deep_rings_and_late_rendezvous)
 }
 END_TEST
 
+/* What a board serves is a flat tree of one segment; what is larger is chosen as without it. */
+START_TEST(board)
+{
+    for (int coll = 0; coll < CRDMA_BARRIER; ++coll) {
+        crdma_select_args_t a = {.coll = (crdma_coll_t)coll,
+                                 .size = 16,
+                                 .nnodes = 1,
+                                 .oversubscribed = true,
+                                 .all_direct = true,
+                                 .bytes = 1 << 20,
+                                 .rndv_min = SIZE_MAX,
+                                 .board_max = 1 << 20};
+        crdma_choice_t by_board, larger, without;
+
+        crdma_select(&a, &by_board);
+        ck_assert_int_eq(CRDMA_ALG_TREE, by_board.alg);
+        ck_assert_int_eq(15, by_board.degree);
+        ck_assert_uint_eq(0, by_board.segment);
+        a.board_max /= 2;
+        crdma_select(&a, &larger);
+        a.board_max = 0;
+        crdma_select(&a, &without);
+        ck_assert_int_eq(larger.alg, without.alg);
+        ck_assert(CRDMA_BCAST == coll || CRDMA_ALG_TREE != without.alg);
+    }
+}
+END_TEST
+
 static Suite *select_suite(void)
 {
     Suite *suite = suite_create("select");
@@ -369,6 +397,7 @@ static Suite *select_suite(void)
 
     tcase_add_loop_test(tcase, generated, 0, NLAYOUTS);
     tcase_add_loop_test(tcase, generated_from_parameters, 0, NLAYOUTS);
+    tcase_add_test(tcase, board);
     tcase_add_test(tcase, parameters);
     tcase_add_loop_test(tcase, the_rules, 0, sizeof(rules) / sizeof(rules[0]));
     tcase_add_loop_test(tcase, the_network_decides, 0, sizeof(choices) / sizeof(choices[0]));
