@@ -11,13 +11,12 @@
 #include "coll_rdma/engine/group.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "coll_rdma/base/log.h"
 #include "coll_rdma/base/params.h"
-#include "coll_rdma/engine/op.h"
+#include "coll_rdma/engine/op_internal.h"
 #include "coll_rdma/engine/plan.h"
 #include "coll_rdma/protocol/rendezvous.h"
 
@@ -94,16 +93,6 @@
  * them instead of 1,000 and 800 instead of 240. */
 #define EDGES_RESERVED 64
 #define SPARE_BLOCKS 2
-
-/* Calls of any size go through the board. Time against Open MPI's default in one job, by messages -> by the
- * board, 16 ranks on 2 processors: broadcast of 4 KB 0.80 -> 0.20, 256 KB 0.98 -> 0.49, 16 MB 0.80 -> 0.68;
- * reduce of 64 KB 1.33 -> 0.34, 1 MB 0.63 -> 0.29; allreduce of 16 KB 0.20 -> 0.12, 1 MB 0.67 -> 0.52, 16 MB
- * 0.92 -> 0.67; 4 and 8 ranks in doc/performance.md. */
-
-/* Boards of a process: a communicator beyond them exchanges messages. */
-#define BOARDS 8
-
-static int boards;
 
 typedef struct departed {
     struct departed *next;
@@ -221,85 +210,6 @@ static void set_rendezvous(crdma_rndv_mode_t *mode, bool direct, size_t usual, b
     mode->sender_copies = CRDMA_RNDV_READ != wanted;
 }
 
-/* Rank 0: memory for the board; without it the group has none. The others read the word in its first call. */
-static void make_board(crdma_group_t *g)
-{
-    uint64_t word = CRDMA_NO_BOARD;
-    size_t clear;
-    bool fresh;
-
-    g->board_size = crdma_board_size(g->size, &clear);
-    if (BOARDS < __atomic_add_fetch(&boards, 1, __ATOMIC_RELAXED)) {
-        __atomic_sub_fetch(&boards, 1, __ATOMIC_RELAXED);
-    } else if (CRDMA_OK != crdma_slab_reserve(g->slab, g->board_size)) {
-        __atomic_sub_fetch(&boards, 1, __ATOMIC_RELAXED);
-    } else if (CRDMA_OK != crdma_slab_alloc(g->slab, g->board_size, &g->board_addr, &fresh)) {
-        crdma_slab_unreserve(g->slab, g->board_size);
-        __atomic_sub_fetch(&boards, 1, __ATOMIC_RELAXED);
-        g->board_addr = 0;
-    } else {
-        if (!fresh) {
-            memset(crdma_slab_at(g->slab, g->board_addr), 0, clear);
-        }
-        word = g->board_addr;
-    }
-    /* Release: the cleared board is there before its address. Pairs with crdma_group_board. */
-    __atomic_store_n(&g->region->board, word, __ATOMIC_RELEASE);
-}
-
-static void free_board(crdma_slab_t *slab, crdma_addr_t addr, size_t size)
-{
-    if (0 != addr) {
-        crdma_slab_free(slab, addr, size);
-        crdma_slab_unreserve(slab, size);
-        __atomic_sub_fetch(&boards, 1, __ATOMIC_RELAXED);
-    }
-}
-
-static crdma_region_t *first_region(const crdma_group_t *g)
-{
-    return 0 == g->rank ? g->region
-                        : (crdma_region_t *) (g->peers[0]->map + crdma_group_region_of(g, 0));
-}
-
-bool crdma_group_board(crdma_group_t *g)
-{
-    const crdma_region_t *region;
-    uint64_t addr;
-
-    if (NULL != g->board.head) {
-        return true;
-    }
-    if (!g->has_board) {
-        return false;
-    }
-    region = first_region(g);
-    /* Set before anybody makes a call, where groups are finished between collectives (component/setup.c). */
-    while (0 == (addr = __atomic_load_n(&region->board, __ATOMIC_ACQUIRE))) {
-        sched_yield();
-    }
-    if (CRDMA_NO_BOARD == addr) {
-        return false;
-    }
-    crdma_board_attach(&g->board, g->rank, g->size,
-                       0 == g->rank ? crdma_slab_at(g->slab, addr) : g->peers[0]->map + addr);
-    return true;
-}
-
-static void set_board(crdma_group_t *g, const crdma_group_config_t *config)
-{
-    g->has_board = g->oversubscribed && g->all_direct && 1 == g->nnodes && 2 < g->size
-                   && CRDMA_BOARD_RANKS >= g->size && !config->gpu && 1 != crdma_params.board_max;
-    for (int c = 0; c < CRDMA_NCOLLS; ++c) {
-        g->board_max[c] = !g->has_board || CRDMA_BARRIER == c ? 0
-                          : 0 != crdma_params.board_max        ? crdma_params.board_max
-                                                               : SIZE_MAX;
-    }
-    if (g->has_board && 0 == g->rank) {
-        make_board(g);
-    }
-}
-
 /* As crdma_group_begin left it. */
 static void unfinish(crdma_group_t *g)
 {
@@ -318,9 +228,7 @@ static void unfinish(crdma_group_t *g)
     g->peers = NULL;
     crdma_slab_unreserve(g->slab, rings);
     g->reserved -= rings;
-    free_board(g->slab, g->board_addr, g->board_size);
-    g->board_addr = 0;
-    g->has_board = false;
+    crdma_group_drop_board(g);
 }
 
 void crdma_group_set_regions(crdma_group_t *g, const crdma_addr_t *regions)
@@ -414,7 +322,7 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
     set_rendezvous(&g->rndv_remote, false,
                    0 != config->remote_rndv_min ? config->remote_rndv_min : REMOTE_RNDV_MIN,
                    g->remote.block_size >= CRDMA_RNDV_BLOCK_MIN);
-    set_board(g, config);
+    crdma_group_set_board(g, !config->gpu);
     return reserve_rings(g);
 }
 
@@ -432,7 +340,7 @@ static void departed_reclaim(crdma_slab_t *slab, departed_t *d)
         crdma_edge_free(slab, d->edges[i]);
     }
     crdma_stage_free(&d->stage);
-    free_board(slab, d->board_addr, d->board_size);
+    crdma_board_release(slab, d->board_addr, d->board_size);
     crdma_slab_free(slab, d->region_addr, d->region_size);
     crdma_slab_unreserve(slab, d->reserved);
     group_release(d->group);
@@ -471,7 +379,7 @@ void crdma_group_free(crdma_group_t *g)
     crdma_stage_close(&g->stage);
     if (g->has_board && 0 < g->seq && 0 != g->rank) {
         /* Release: after my last access. Pairs with crdma_group_reap of rank 0. */
-        __atomic_add_fetch(&first_region(g)->board_left, 1, __ATOMIC_RELEASE);
+        __atomic_add_fetch(&crdma_group_first_region(g)->board_left, 1, __ATOMIC_RELEASE);
     }
     if (NULL != d) {
         d->stage = g->stage;
@@ -538,7 +446,7 @@ void crdma_group_reap_all(void)
 
         departed_list = d->next;
         crdma_stage_free(&d->stage);
-        free_board(d->slab, d->board_addr, d->board_size);
+        crdma_board_release(d->slab, d->board_addr, d->board_size);
         for (int i = 0; i < d->nedges; ++i) {
             free(d->edges[i]);
         }
