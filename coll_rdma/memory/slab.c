@@ -24,6 +24,7 @@ struct crdma_slab_bin {
     size_t nitems, capacity;
     crdma_addr_t next; /* small blocks: the next one of the page that was begun last */
     size_t left;       /* blocks from there to its end */
+    bool fresh;        /* nobody has had that page */
 };
 
 crdma_status_t crdma_slab_create(size_t size, crdma_slab_t **out)
@@ -162,13 +163,53 @@ void crdma_slab_unreserve(crdma_slab_t *slab, size_t size)
     pthread_mutex_unlock(&slab->lock);
 }
 
-/* `size` bytes that nobody has had, whole pages. */
-static crdma_status_t take(crdma_slab_t *slab, size_t size, crdma_addr_t *addr)
+/* Remember a free block; on failure it is lost to the process, nothing else. */
+static void keep(crdma_slab_t *slab, crdma_addr_t addr, size_t size)
+{
+    struct crdma_slab_bin *bin = find_bin(slab, size);
+
+    if (NULL == bin) {
+        return;
+    }
+    if (bin->nitems == bin->capacity) {
+        size_t capacity = 0 == bin->capacity ? 16 : 2 * bin->capacity;
+        crdma_addr_t *items = realloc(bin->items, capacity * sizeof(*items));
+
+        if (NULL == items) {
+            return;
+        }
+        bin->items = items;
+        bin->capacity = capacity;
+    }
+    bin->items[bin->nitems++] = addr;
+}
+
+/* The front of a larger free block, when nothing else is left: memory that is promised must be had, whatever sizes
+ * were in use before. */
+static crdma_status_t split(crdma_slab_t *slab, size_t size, crdma_addr_t *addr)
+{
+    for (int i = 0; i < slab->nbins; ++i) {
+        struct crdma_slab_bin *bin = &slab->bins[i];
+
+        if (bin->size > size && 0 == bin->size % PAGE && 0 < bin->nitems) {
+            const size_t rest = bin->size - size;
+
+            *addr = bin->items[--bin->nitems];
+            keep(slab, *addr + size, rest);
+            return CRDMA_OK;
+        }
+    }
+    return CRDMA_ERR_NOMEM;
+}
+
+/* `size` bytes of whole pages; *fresh: that nobody has had. */
+static crdma_status_t take(crdma_slab_t *slab, size_t size, crdma_addr_t *addr, bool *fresh)
 {
     crdma_status_t status;
 
-    if (size > slab->size - slab->top) {
-        return CRDMA_ERR_NOMEM;
+    *fresh = size <= slab->size - slab->top;
+    if (!*fresh) {
+        return split(slab, size, addr);
     }
     status = grow_to(slab, slab->top + size);
     if (CRDMA_OK == status) {
@@ -193,19 +234,23 @@ crdma_status_t crdma_slab_alloc(crdma_slab_t *slab, size_t size, crdma_addr_t *a
     } else if (0 < bin->nitems) {
         *addr = bin->items[--bin->nitems];
     } else if (0 == per_page) {
-        status = take(slab, size, addr);
-        is_fresh = true;
+        status = take(slab, size, addr, &is_fresh);
     } else {
         if (0 == bin->left) {
-            status = take(slab, PAGE, &bin->next);
+            crdma_addr_t page = 0;
+
+            status = take(slab, PAGE, &page, &is_fresh);
+            bin = find_bin(slab, size); /* a split may have moved it */
+            bin->next = page;
             bin->left = CRDMA_OK == status ? per_page : 0;
+            bin->fresh = is_fresh;
         }
         if (CRDMA_OK == status) {
             *addr = bin->next;
             bin->next += PAGE / CRDMA_SLAB_UNIT / per_page * CRDMA_SLAB_UNIT;
             --bin->left;
         }
-        is_fresh = true;
+        is_fresh = bin->fresh;
     }
     if (CRDMA_OK == status) {
         slab->in_use += size;
@@ -215,27 +260,6 @@ crdma_status_t crdma_slab_alloc(crdma_slab_t *slab, size_t size, crdma_addr_t *a
     }
     pthread_mutex_unlock(&slab->lock);
     return status;
-}
-
-/* Remember a free block; on failure it is lost to the process, nothing else. */
-static void keep(crdma_slab_t *slab, crdma_addr_t addr, size_t size)
-{
-    struct crdma_slab_bin *bin = find_bin(slab, size);
-
-    if (NULL == bin) {
-        return;
-    }
-    if (bin->nitems == bin->capacity) {
-        size_t capacity = 0 == bin->capacity ? 16 : 2 * bin->capacity;
-        crdma_addr_t *items = realloc(bin->items, capacity * sizeof(*items));
-
-        if (NULL == items) {
-            return;
-        }
-        bin->items = items;
-        bin->capacity = capacity;
-    }
-    bin->items[bin->nitems++] = addr;
 }
 
 void crdma_slab_free(crdma_slab_t *slab, crdma_addr_t addr, size_t size)

@@ -56,6 +56,13 @@ static crdma_status_t make_ring(crdma_slab_t *slab, crdma_edge_t *edge, uint64_t
         edge->blocks_addr = edge->rx_addr + g->head;
     } else if (CRDMA_OK == status) {
         status = crdma_slab_alloc(slab, edge->blocks_size, &edge->blocks_addr, &fresh_blocks);
+        if (CRDMA_OK != status && 0 != edge->reserved) { /* enough in all, but in smaller pieces */
+            crdma_slab_unreserve(slab, edge->reserved);
+            edge->reserved = 0;
+            g = edge->geometry = edge->geometries[1];
+            edge->blocks_size = g->blocks;
+            status = crdma_slab_alloc(slab, edge->blocks_size, &edge->blocks_addr, &fresh_blocks);
+        }
         if (CRDMA_OK != status) {
             crdma_slab_free(slab, edge->rx_addr, edge->rx_size);
         }
