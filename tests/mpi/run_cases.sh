@@ -53,6 +53,11 @@ variant_parameters()
     attached) echo "single_copy=xpmem rendezvous_min=2048 ll_max=64 board_max=1" ;;
     *) echo "no variant $1" >&2; return 1 ;;
     esac
+    # Messages, also where ranks share processors; by the board go the variants that leave all open.
+    case $1 in
+    default | two-level | spin-0) ;;
+    *) echo "board_max=1" ;;
+    esac
     case $1 in
     *-k*) echo "bcast_degree=$k reduce_degree=$k allreduce_degree=$k barrier_degree=$k board_max=1" ;;
     esac
