@@ -94,6 +94,10 @@ void crdma_group_set_board(crdma_group_t *g, bool wanted)
         g->board_max[c] = !g->has_board || CRDMA_BARRIER == c ? 0
                           : 0 != crdma_params.board_max       ? crdma_params.board_max
                                                               : SIZE_MAX;
+        /* Who asks for rendezvous from some size on gets it. */
+        if (0 != crdma_params.rendezvous_min && g->board_max[c] >= crdma_params.rendezvous_min) {
+            g->board_max[c] = crdma_params.rendezvous_min - 1;
+        }
     }
     if (g->has_board && 0 == g->rank) {
         make_board(g);

@@ -88,9 +88,10 @@ static void all_pairs(ranks_t *me, void *arg)
 
 START_TEST(pairs)
 {
-    const ranks_setup_t setup = {.size = _i};
+    const ranks_setup_t setup = {.size = 2 + _i % 7};
 
     tiny_ring();
+    crdma_params.board_max = _i < 7; /* by messages, then by the board where there is one */
     crdma_params.sequence_start = starts[_i % 3];
     ck_assert_int_eq(0, ranks_run(&setup, all_pairs, NULL));
 }
@@ -175,7 +176,7 @@ static void apply(const shape_t *s)
 
 START_TEST(random_sequences)
 {
-    const shape_t *s = &shapes[_i];
+    const shape_t *s = &shapes[_i % NSHAPES];
     const ranks_setup_t setup = {.size = s->size,
                                  .node = s->node,
                                  .nnodes = s->nnodes,
@@ -183,6 +184,7 @@ START_TEST(random_sequences)
                                  .time_limit = scaled(60)};
 
     apply(s);
+    crdma_params.board_max = _i < NSHAPES;
     ck_assert_int_eq(0, ranks_run(&setup, random_calls, (void *)(uintptr_t)s));
 }
 END_TEST
@@ -254,8 +256,8 @@ static Suite *engine_suite(void)
     Suite *suite = suite_create("engine");
     TCase *tcase = tcase_create("direct"), *threads = tcase_create("threads");
 
-    tcase_add_loop_test(tcase, pairs, 2, 9);
-    tcase_add_loop_test(tcase, random_sequences, 0, NSHAPES);
+    tcase_add_loop_test(tcase, pairs, 0, 14);
+    tcase_add_loop_test(tcase, random_sequences, 0, 2 * NSHAPES);
     tcase_add_loop_test(tcase, root_ahead, 0, 6);
     tcase_add_loop_test(threads, as_threads, 0, 4);
     tcase_set_timeout(tcase, 100 * scaled(1));
