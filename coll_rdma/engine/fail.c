@@ -112,6 +112,12 @@ static void withdraw(crdma_op_t *op)
 
 crdma_status_t crdma_op_fail(crdma_op_t *op, crdma_edge_t *edge, crdma_status_t status)
 {
+    /* A rank that gives up says so before it returns, and then its caller may free the buffer that we read
+     * (crdma_recv_read, which nobody can take back): that copy has failed because of the peer. */
+    if (CRDMA_ERR_SYSTEM == status
+        && 0 != __atomic_load_n(&op->group->region->poison, __ATOMIC_ACQUIRE)) {
+        status = CRDMA_ERR_PEER;
+    }
     report(op, edge, status);
     crdma_group_fail(op->group);
     if (NULL != op->args.device) {

@@ -69,27 +69,25 @@ static crdma_edge_t *edge_to(board_run_t *r, int rank)
     return &g->board_edge;
 }
 
+/* The card of `rank` is not of the call that I make. In which call did it begin? Perhaps in one before, in which
+ * nobody had to wait. */
 static crdma_status_t disagree(board_run_t *r, int rank, uint64_t seen)
 {
     crdma_edge_t *edge = edge_to(r, rank);
+    const crdma_status_t status = crdma_watch_compare(r->g->op, edge);
 
+    if (CRDMA_OK != status) {
+        return status;
+    }
     edge->seen_sig = seen;
     return crdma_op_fail(r->g->op, edge, CRDMA_ERR_MISMATCH);
 }
 
-/* This card is not of the call that I make, or I and its rank have made different calls before. */
+/* This card is of another call, or I and its rank have made different calls before. */
 static crdma_status_t compare(board_run_t *r, const crdma_board_card_t *card, int rank)
 {
-    crdma_status_t status;
-
-    if (r->sig != card->sig) {
-        return disagree(r, rank, card->sig);
-    }
-    if (r->b->past == card->past) {
-        return CRDMA_OK;
-    }
-    status = crdma_watch_compare(r->g->op, edge_to(r, rank)); /* in which call? */
-    return CRDMA_OK != status ? status : disagree(r, rank, card->sig);
+    return r->sig == card->sig && r->b->past == card->past ? CRDMA_OK
+                                                           : disagree(r, rank, card->sig);
 }
 
 /* One pass of waiting for `rank`; -1: for whoever has not come to this call, or has died in it. */

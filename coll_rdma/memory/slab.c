@@ -2,6 +2,7 @@
  * A bump allocator over the memory file with one free list per block size. The
  * sizes in use are few (one per communicator shape and ring geometry), so exact-fit
  * recycling keeps memory flat over any number of communicators. A page of small blocks stays with their size.
+ * At the limit larger free blocks are split, and free neighbours joined.
  */
 #define _GNU_SOURCE
 #include "coll_rdma/memory/slab.h"
@@ -202,6 +203,72 @@ static crdma_status_t split(crdma_slab_t *slab, size_t size, crdma_addr_t *addr)
     return CRDMA_ERR_NOMEM;
 }
 
+typedef struct piece {
+    crdma_addr_t addr;
+    size_t size;
+} piece_t;
+
+static int by_address(const void *a, const void *b)
+{
+    const crdma_addr_t x = ((const piece_t *) a)->addr, y = ((const piece_t *) b)->addr;
+
+    return (x > y) - (x < y);
+}
+
+/* Make one of all free blocks of whole pages that lie side by side. Only where nothing else has helped: it takes
+ * time and undoes what makes recycling exact. */
+static void join(crdma_slab_t *slab)
+{
+    size_t n = 0, last = 0;
+    piece_t *pieces;
+
+    for (int i = 0; i < slab->nbins; ++i) {
+        n += 0 == slab->bins[i].size % PAGE ? slab->bins[i].nitems : 0;
+    }
+    pieces = malloc((0 < n ? n : 1) * sizeof(*pieces));
+    if (NULL == pieces || 0 == n) {
+        free(pieces);
+        return;
+    }
+    n = 0;
+    for (int i = 0; i < slab->nbins; ++i) {
+        struct crdma_slab_bin *bin = &slab->bins[i];
+
+        while (0 == bin->size % PAGE && 0 < bin->nitems) {
+            pieces[n++] = (piece_t) {bin->items[--bin->nitems], bin->size};
+        }
+    }
+    qsort(pieces, n, sizeof(*pieces), by_address);
+    for (size_t i = 1; i < n; ++i) {
+        if (pieces[last].addr + pieces[last].size == pieces[i].addr) {
+            pieces[last].size += pieces[i].size;
+        } else {
+            pieces[++last] = pieces[i];
+        }
+    }
+    for (size_t i = 0; i <= last; ++i) {
+        keep(slab, pieces[i].addr, pieces[i].size);
+    }
+    free(pieces);
+}
+
+/* A free block of exactly this size, or the front of a larger one; after all have been joined. */
+static crdma_status_t scrape(crdma_slab_t *slab, size_t size, crdma_addr_t *addr)
+{
+    struct crdma_slab_bin *bin;
+
+    if (CRDMA_OK == split(slab, size, addr)) {
+        return CRDMA_OK;
+    }
+    join(slab);
+    bin = find_bin(slab, size);
+    if (NULL != bin && 0 < bin->nitems) {
+        *addr = bin->items[--bin->nitems];
+        return CRDMA_OK;
+    }
+    return split(slab, size, addr);
+}
+
 /* `size` bytes of whole pages; *fresh: that nobody has had. */
 static crdma_status_t take(crdma_slab_t *slab, size_t size, crdma_addr_t *addr, bool *fresh)
 {
@@ -209,7 +276,7 @@ static crdma_status_t take(crdma_slab_t *slab, size_t size, crdma_addr_t *addr, 
 
     *fresh = size <= slab->size - slab->top;
     if (!*fresh) {
-        return split(slab, size, addr);
+        return scrape(slab, size, addr);
     }
     status = grow_to(slab, slab->top + size);
     if (CRDMA_OK == status) {

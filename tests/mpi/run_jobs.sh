@@ -170,7 +170,7 @@ little_memory() # RANKS
 
     launch_options "$1"
     component_options
-    for program in "test_comms --mode many" "test_setup --mode threads"; do
+    for program in "test_comms --mode many" "test_setup --mode all"; do
         # shellcheck disable=SC2086 # the words of the program
         LIMIT=60 launch "$log" "${mpirun_command[@]}" "${options[@]}" --mca coll rdma \
             --mca coll_rdma_transport shm --mca coll_rdma_memory_limit 300000 \

@@ -2,6 +2,7 @@
  * The preregistered memory, and mapping that of another process.
  *
  *   blocks    alignment, recycling by size, fresh or not, limit, accounting
+ *   pieces    large blocks out of small ones, and small ones out of large
  *   small     blocks that share a page
  *   promises  reserve and unreserve
  *   growth    memory is promised and handed out only as far as it could be made reachable
@@ -83,6 +84,52 @@ START_TEST(limit)
 
     ck_assert_int_eq(CRDMA_OK, crdma_slab_create(1, &slab)); /* rounded up to something usable */
     ck_assert_uint_ge(slab->size, 2 * 4096);
+    crdma_slab_destroy(slab);
+}
+END_TEST
+
+static int by_value(const void *a, const void *b)
+{
+    const crdma_addr_t x = *(const crdma_addr_t *)a, y = *(const crdma_addr_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* At the limit: what was freed as small pieces serves a large block, and the other way round. */
+START_TEST(pieces)
+{
+    crdma_addr_t addr[256], large;
+    crdma_slab_t *slab;
+    bool fresh = true;
+
+    ck_assert_int_eq(CRDMA_OK, crdma_slab_create(MIB, &slab));
+    for (int i = 0; i < 255; ++i) {
+        ck_assert_int_eq(CRDMA_OK, crdma_slab_alloc(slab, 4096, &addr[i], NULL));
+    }
+    for (int round = 0; round < 3; ++round) {
+        for (int i = 0; i < 255; ++i) { /* neighbours are freed far apart in time; one page stays in use */
+            const int k = i * 101 % 255;
+
+            if (100 != k) {
+                crdma_slab_free(slab, addr[k], 4096);
+            }
+        }
+        ck_assert_int_eq(CRDMA_ERR_NOMEM, crdma_slab_alloc(slab, 155 * 4096, &large, NULL));
+        ck_assert_int_eq(CRDMA_OK, crdma_slab_alloc(slab, 154 * 4096, &large, &fresh));
+        ck_assert(!fresh);
+        ck_assert_uint_eq(addr[101], large);
+        crdma_slab_free(slab, large, 154 * 4096);
+        ck_assert_int_eq(CRDMA_OK, crdma_slab_alloc(slab, 100 * 4096, &large, NULL));
+        crdma_slab_free(slab, large, 100 * 4096);
+        for (int i = 0; i < 255; ++i) {
+            if (100 != i) {
+                ck_assert_int_eq(CRDMA_OK, crdma_slab_alloc(slab, 4096, &addr[i], NULL));
+            }
+        }
+        ck_assert_int_eq(CRDMA_ERR_NOMEM, crdma_slab_alloc(slab, 4096, &large, NULL));
+        ck_assert_uint_eq(255 * 4096, slab->in_use);
+        qsort(addr, 255, sizeof(addr[0]), by_value);
+    }
     crdma_slab_destroy(slab);
 }
 END_TEST
@@ -411,6 +458,7 @@ static Suite *slab_suite(void)
 
     tcase_add_test(tcase, blocks);
     tcase_add_test(tcase, limit);
+    tcase_add_test(tcase, pieces);
     tcase_add_test(tcase, small);
     tcase_add_test(tcase, promises);
     tcase_add_test(tcase, growth);
