@@ -10,12 +10,14 @@
  * barrier) all wait for all.
  *
  *   done[r]   the last number that rank r has finished with
- *   cards     a line per rank: number, signature, a hash of the signatures of the calls before (a
- * rank that took itself for the root of a broadcast leaves nothing behind that somebody would
- * take), where the payload is, and the payload if it is tiny; 64 generations for rooted calls, 2
- *             for common ones
+ *   cards     a line per rank: number, signature, a hash of the signatures of the calls before (a rank
+ *             that took itself for the root of a broadcast leaves nothing behind that somebody would take),
+ *             where the payload is, and the payload if it is tiny; 64 generations for rooted calls, 2 for
+ *             common ones
  *   slots     larger payloads: of three sizes each rank has 8, 4 and 2, which it takes in turn
+ *
  * and for common calls
+ *
  *   arrivals  counts the ranks that have come
  *   release   a card: the number of the last call that is complete, and its result
  *   claim     number << 32 | next piece of a result that nobody computes yet
