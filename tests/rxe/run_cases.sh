@@ -42,22 +42,26 @@ cases_one()
     add call 2 verbs default refused port_down # last: the port stays down
 }
 
-# The devices read and write GPU memory: a stand-in's (tests/fakecuda).
+# The devices read and write GPU memory: a stand-in's (tests/fakecuda). One of each kind, and the rest.
 cases_gpu()
 {
     add call 2 verbs default gpu 2 direct write - --mode far
+    add call 2 verbs default gpu 2 direct read lost --mode far-lost
+    add call 2 verbs default gpu_not_reached 2 none
+    add call 3 verbs default gpu_killed 3 write flight
+    add call 2 rc default gpu_ucx 2 direct write - --mode far
+}
+
+cases_gpu_more()
+{
     add call 3 verbs default gpu 3 direct read - --mode far
     add call 2 verbs default gpu 2 direct write ordered --mode far
     add call 2 verbs default gpu 2 direct write address --mode far
     add call 2 verbs default gpu 2 direct write lost --mode far-lost
-    add call 2 verbs default gpu 2 direct read lost --mode far-lost
     add call 2 verbs default gpu 2 direct write - gpu=direct --mode far-reuse
-    add call 2 verbs default gpu_not_reached 2 none
     add call 2 verbs default gpu_not_reached 2 unordered
     add call 2 verbs default gpu 2 gpu write -
-    add call 3 verbs default gpu_killed 3 write flight
     add call 2 verbs default gpu_killed 2 read first
-    add call 2 rc default gpu_ucx 2 direct write - --mode far
     add call 3 rc default gpu_ucx 3 direct read - --mode far
     add call 2 rc default gpu_ucx 2 direct write lost --mode far-lost
     add call 2 rc default gpu_ucx 2 direct read lost --mode far-lost
@@ -76,7 +80,6 @@ cases_two()
     add call 2 verbs default peer_killed 2
     add served 2 rc default test_served
     add plain 2 rc default test_random --quick
-    add call 2 verbs default gpu 2 direct write - --mode far
     add call 4 auto default gpu_auto 4 direct write - --mode far
     add call 2 auto default other_transport # last: the port stays down
 }
