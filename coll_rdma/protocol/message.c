@@ -66,7 +66,9 @@ static crdma_status_t put_remote_slot(crdma_send_t *send, const char *src, size_
     if (!crdma_edge_has_credit(edge, send->position, edge->tx_geometry->slot_count)) {
         return CRDMA_AGAIN;
     }
-    memcpy(crdma_slot_payload(slot), src, n);
+    if (0 < n) { /* src may be NULL */
+        memcpy(crdma_slot_payload(slot), src, n);
+    }
     slot->sig = send->sig;
     slot->flag = send->position << 32 | n;
     return edge->peer->transport->put_flagged(
@@ -209,7 +211,7 @@ crdma_status_t crdma_recv_progress(crdma_recv_t *recv, char *dst)
         if (CRDMA_OK != status) {
             return status;
         }
-        if (CRDMA_PROTOCOL_SLOT == recv->protocol) {
+        if (CRDMA_PROTOCOL_SLOT == recv->protocol && 0 < len) {
             memcpy(dst + recv->off, data, len);
         }
         status = crdma_recv_pop(recv, len);

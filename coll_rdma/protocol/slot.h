@@ -50,7 +50,9 @@ static inline bool crdma_slot_put(crdma_edge_t *edge, uint64_t position, uint64_
         return false;
     }
     if (n <= g->inline_max) {
-        memcpy((char *) slot + CRDMA_SLOT_INLINE_AT, src, n);
+        if (0 < n) { /* src may be NULL */
+            memcpy((char *) slot + CRDMA_SLOT_INLINE_AT, src, n);
+        }
     } else {
         uint64_t where = staged ? crdma_stage_put(edge->stage, edge, position, token, src, n) : 0;
 
