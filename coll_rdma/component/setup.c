@@ -21,6 +21,7 @@
 #include "coll_rdma/component/setup.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "coll_rdma/device/cuda.h"
 
@@ -193,7 +194,8 @@ int coll_rdma_setup(coll_rdma_module_t *module, ompi_communicator_t *comm)
         if (OMPI_SUCCESS == ret) {
             /* one line for the user, from one rank, once for each reason */
             static const char *said;
-            const bool tell = s.failer == s.rank && said != s.reason;
+            const bool tell = s.failer == s.rank
+                              && (NULL == said || 0 != strcmp(said, s.reason));
 
             crdma_log(tell ? CRDMA_LOG_ERROR : CRDMA_LOG_SETUP,
                       "%s (cid %u) is left to other components: %s (rank %d of %d)", comm->c_name,
