@@ -26,6 +26,7 @@ static void trace(const crdma_group_t *g, const crdma_op_args_t *args, crdma_col
     const size_t segments = 0 == segment ? 1 : (bytes + segment - 1) / segment;
     const size_t message = segment / (size_t) args->plan->sched->nblocks;
     bool direct = false, remote = false;
+    const char *protocol, *memory = "";
     char levels[64] = "1";
 
     for (int i = 0; i < args->plan->sched->npeers; ++i) {
@@ -34,31 +35,32 @@ static void trace(const crdma_group_t *g, const crdma_op_args_t *args, crdma_col
             remote = remote || args->plan->edges[i]->remote;
         }
     }
+    protocol = crdma_protocol_name(
+        crdma_protocol_of(&g->direct, remote ? &g->rndv_remote : &g->rndv_direct[coll], message));
     if (2 == choice->levels) {
         snprintf(levels, sizeof(levels), "2 inter_algorithm=%s inter_degree=%d",
                  crdma_alg_name(choice->inter_alg), choice->inter_degree);
     }
+    if (NULL != args->device) {
+        memory = " memory=gpu";
+    } else {
+        if (crdma_board_serves(g, args->plan, bytes, args->elsize, args->segment)
+            && crdma_group_board((crdma_group_t *) g)) {
+            protocol = "board";
+        }
+        if (direct && message >= g->rndv_direct[coll].min) {
+            memory = g->rndv_direct[coll].mapped ? " single_copy=xpmem" : " single_copy=cma";
+        }
+    }
     crdma_log(CRDMA_LOG_CALL,
               "rank %d/%d %s: %s %zu B%s%s%s%s: algorithm=%s degree=%d levels=%s protocol=%s "
-              "segments=%zu transport=%s%s%s%s%s",
+              "segments=%zu transport=%s%s%s%s",
               g->rank, g->size, g->name, crdma_coll_name(coll), bytes,
               CRDMA_OP_NONE != op ? " " : "",
               CRDMA_OP_NONE != op ? crdma_type_name(type) : "", CRDMA_OP_NONE != op ? " " : "",
               CRDMA_OP_NONE != op ? crdma_op_name(op) : "", crdma_alg_name(choice->alg),
-              choice->degree, levels,
-              crdma_board_serves(g, args->plan, bytes, args->elsize, args->segment)
-                      && NULL == args->device && crdma_group_board((crdma_group_t *) g)
-                  ? "board"
-                  : crdma_protocol_name(crdma_protocol_of(
-                  &g->direct,
-                  remote ? &g->rndv_remote : &g->rndv_direct[coll],
-                  message)),
-              segments, direct || !remote ? "shm" : "", direct && remote ? "+" : "",
-              remote ? coll_rdma_remote_name(g) : "",
-              !direct || message < g->rndv_direct[coll].min ? ""
-              : g->rndv_direct[coll].mapped                 ? " single_copy=xpmem"
-                                                            : " single_copy=cma",
-              NULL != args->device ? " memory=gpu" : "");
+              choice->degree, levels, protocol, segments, direct || !remote ? "shm" : "",
+              direct && remote ? "+" : "", remote ? coll_rdma_remote_name(g) : "", memory);
 }
 
 static int to_ompi(crdma_status_t status)
