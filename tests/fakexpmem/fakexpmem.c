@@ -383,6 +383,9 @@ void free(void *p)
     area = find(allocations, p);
     if (NULL != area) {
         was = *area;
+        /* Before the memory goes: from then on the addresses may be anything's, also another
+         * thread's which frees them. */
+        *area = (area_t){NULL, 0, 0};
     }
     pthread_mutex_unlock(&lock);
     if (NULL == was.base) {
@@ -392,18 +395,8 @@ void free(void *p)
     if (NULL != fakexpmem_hook) {
         fakexpmem_hook(was.base, was.size);
     }
-    munmap(was.base, was.size); /* hooks look at it */
+    munmap(was.base, was.size);
     close(was.fd);
-    pthread_mutex_lock(&lock);
-    /* Another thread may have got the same addresses meanwhile: the entry is ours by its
-     * descriptor. */
-    for (int i = 0; i < AREAS; ++i) {
-        if (allocations[i].base == was.base && allocations[i].fd == was.fd) {
-            allocations[i] = (area_t){NULL, 0, 0};
-            break;
-        }
-    }
-    pthread_mutex_unlock(&lock);
 }
 
 void *realloc(void *p, size_t size)
