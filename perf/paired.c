@@ -20,9 +20,9 @@
 #define FEWEST_GROUPS 25
 #define MOST_GROUPS   4000
 #define BATCH_NS      40e3
-/* Where ranks share processors, they leave the starting barrier one after the other, and the first of them
- * counts that as a part of its batch: some 4 us per rank. 16 ranks on 2 processors, barrier, batches of 40 us
- * (one call) and of 400: 62 us against 62, and 23 against 46. */
+/* Per rank, where ranks share processors: they leave the starting barrier one after the other, and the
+ * first of them counts that as a part of its batch. 16 ranks on 2 processors, barrier, with and without
+ * the component: batches of 40 us (one call) 62 us against 62, of 400 us 23 against 46. */
 #define CROWD_BATCH_NS 25e3
 #define MOST_CALLS    4096       /* in a batch */
 #define DIRTY_BYTES   (1u << 20) /* a dirty batch's payloads stay in the writer's L2 cache */

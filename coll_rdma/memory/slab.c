@@ -225,9 +225,8 @@ static void join(crdma_slab_t *slab)
     for (int i = 0; i < slab->nbins; ++i) {
         n += 0 == slab->bins[i].size % PAGE ? slab->bins[i].nitems : 0;
     }
-    pieces = malloc((0 < n ? n : 1) * sizeof(*pieces));
-    if (NULL == pieces || 0 == n) {
-        free(pieces);
+    pieces = 0 < n ? malloc(n * sizeof(*pieces)) : NULL;
+    if (NULL == pieces) {
         return;
     }
     n = 0;

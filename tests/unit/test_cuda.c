@@ -12,73 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coll_rdma/device/cuda.h"
-#include "coll_rdma/device/cuda_driver.h"
+#include "tests/unit/emulated_gpu.h"
 #include "tests/unit/run_suite.h"
 
-#define LIBRARY "tests/fakecuda/libcuda.so.1" /* below the build tree's top, where tests run */
-
-typedef crdma_cu_result_t result_t;
-
-static struct {
-    result_t (*init)(unsigned);
-    result_t (*retain)(crdma_cu_context_t *, int);
-    result_t (*create)(crdma_cu_context_t *, unsigned, int);
-    result_t (*destroy)(crdma_cu_context_t);
-    result_t (*set_current)(crdma_cu_context_t);
-    result_t (*get_current)(crdma_cu_context_t *);
-    result_t (*alloc)(crdma_cu_ptr_t *, size_t);
-    result_t (*alloc_of_pool)(crdma_cu_ptr_t *, size_t, void *);
-    result_t (*alloc_managed)(crdma_cu_ptr_t *, size_t, unsigned);
-    result_t (*host_alloc)(void **, size_t, unsigned);
-    result_t (*copy)(crdma_cu_ptr_t, crdma_cu_ptr_t, size_t);
-    result_t (*fill_later)(crdma_cu_ptr_t, unsigned char, size_t, void *);
-    long (*calls)(const char *);
-    void (*break_call)(const char *, long);
-} cu;
-
-static crdma_cu_context_t primary;
-
-static void load(void)
-{
-    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-
-    ck_assert_msg(NULL != library, "%s", dlerror());
-#define GET(name, symbol) ck_assert(NULL != (*(void **) &cu.name = dlsym(library, symbol)))
-    GET(init, "cuInit");
-    GET(retain, "cuDevicePrimaryCtxRetain");
-    GET(create, "cuCtxCreate_v2");
-    GET(destroy, "cuCtxDestroy_v2");
-    GET(set_current, "cuCtxSetCurrent");
-    GET(get_current, "cuCtxGetCurrent");
-    GET(alloc, "cuMemAlloc_v2");
-    GET(alloc_of_pool, "cuMemAllocAsync");
-    GET(alloc_managed, "cuMemAllocManaged");
-    GET(host_alloc, "cuMemHostAlloc");
-    GET(copy, "cuMemcpy");
-    GET(fill_later, "cuMemsetD8Async");
-    GET(calls, "fakecuda_calls");
-    GET(break_call, "fakecuda_fail");
-#undef GET
-}
-
-/* What an application does before it has device memory. */
 static void start(void)
 {
     setenv("FAKECUDA_DELAY_US", "2000", 1);
-    load();
-    ck_assert_int_eq(0, cu.init(0));
-    ck_assert_int_eq(0, cu.retain(&primary, 0));
-    ck_assert_int_eq(0, cu.set_current(primary));
-    ck_assert(crdma_cuda_possible());
-}
-
-static void *device_memory(size_t bytes)
-{
-    crdma_cu_ptr_t p = 0;
-
-    ck_assert_int_eq(0, cu.alloc(&p, bytes));
-    return (void *) (uintptr_t) p;
+    emulated_gpu_start();
 }
 
 static crdma_status_t copy(void *dst, const void *src, size_t bytes, const void *on_device)
@@ -120,7 +60,7 @@ START_TEST(a_driver_is_noticed_whenever_it_is_loaded)
     /* Some other library. */
     ck_assert(NULL != dlopen("libresolv.so.2", RTLD_NOW));
     ck_assert(!crdma_cuda_possible());
-    load();
+    emulated_gpu_load();
     ck_assert(crdma_cuda_possible());
     ck_assert(crdma_cuda_possible());
     /* Loaded, but cuInit has not been called. */
@@ -142,7 +82,7 @@ START_TEST(libraries_come_and_go)
         dlclose(handle);
         ck_assert(!crdma_cuda_possible());
     }
-    load();
+    emulated_gpu_load();
     ck_assert(crdma_cuda_possible());
 }
 END_TEST
@@ -221,7 +161,7 @@ START_TEST(contexts)
     ck_assert_int_eq(0, cu.alloc(&there, 100));
     ck_assert_int_eq(0, cu.alloc_of_pool(&pool, 100, NULL));
     for (int i = 0; i < 3; ++i) {
-        crdma_cu_context_t mine = 0 == i ? NULL : 1 == i ? primary : other;
+        crdma_cu_context_t mine = 0 == i ? NULL : 1 == i ? cu.primary : other;
 
         ck_assert_int_eq(0, cu.set_current(mine));
         round_trip(here, 100, 1);

@@ -10,67 +10,24 @@
  * Every test is a process of its own.
  */
 #include <check.h>
-#include <dlfcn.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "coll_rdma/device/cuda_driver.h"
 #include "coll_rdma/memory/gpucache.h"
+#include "tests/unit/emulated_gpu.h"
 #include "tests/unit/run_suite.h"
 
-#define LIBRARY "tests/fakecuda/libcuda.so.1" /* below the build tree's top, where tests run */
 enum { BYTES = 16384 };
-
-typedef crdma_cu_result_t result_t;
-
-static struct {
-    result_t (*init)(unsigned);
-    result_t (*retain)(crdma_cu_context_t *, int);
-    result_t (*set_current)(crdma_cu_context_t);
-    result_t (*alloc)(crdma_cu_ptr_t *, size_t);
-    result_t (*alloc_of_pool)(crdma_cu_ptr_t *, size_t, void *);
-    result_t (*alloc_managed)(crdma_cu_ptr_t *, size_t, unsigned);
-    result_t (*free)(crdma_cu_ptr_t);
-    result_t (*copy)(crdma_cu_ptr_t, crdma_cu_ptr_t, size_t);
-    long (*calls)(const char *);
-} cu;
 
 static void start(const char *way)
 {
-    crdma_cu_context_t context;
-    void *library;
-
     if (NULL != way) {
         setenv("FAKECUDA_RDMA", way, 1);
     }
-    library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-    ck_assert_msg(NULL != library, "%s", dlerror());
-#define GET(name, symbol) ck_assert(NULL != (*(void **)&cu.name = dlsym(library, symbol)))
-    GET(init, "cuInit");
-    GET(retain, "cuDevicePrimaryCtxRetain");
-    GET(set_current, "cuCtxSetCurrent");
-    GET(alloc, "cuMemAlloc_v2");
-    GET(alloc_of_pool, "cuMemAllocAsync");
-    GET(alloc_managed, "cuMemAllocManaged");
-    GET(free, "cuMemFree_v2");
-    GET(copy, "cuMemcpy");
-    GET(calls, "fakecuda_calls");
-#undef GET
-    ck_assert_int_eq(0, cu.init(0));
-    ck_assert_int_eq(0, cu.retain(&context, 0));
-    ck_assert_int_eq(0, cu.set_current(context));
-    ck_assert(crdma_cuda_possible());
-}
-
-static char *device_memory(size_t bytes)
-{
-    crdma_cu_ptr_t p;
-
-    ck_assert_int_eq(0, cu.alloc(&p, bytes));
-    return (char *)(uintptr_t)p;
+    emulated_gpu_start();
 }
 
 static void put(char *to, char value, size_t bytes)

@@ -10,39 +10,18 @@
  * Every test is a pair of processes, owner and reader, that take turns over two pipes.
  */
 #include <check.h>
-#include <dlfcn.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "coll_rdma/device/cuda_driver.h"
 #include "coll_rdma/device/cuda_share.h"
 #include "coll_rdma/device/cuda_work.h"
+#include "tests/unit/emulated_gpu.h"
 #include "tests/unit/run_suite.h"
 
-#define LIBRARY "tests/fakecuda/libcuda.so.1" /* below the build tree's top, where tests run */
 enum { BYTES = 100000, OWNER = 1234 };
-
-typedef crdma_cu_result_t result_t;
-
-static struct {
-    result_t (*init)(unsigned);
-    result_t (*retain)(crdma_cu_context_t *, int);
-    result_t (*set_current)(crdma_cu_context_t);
-    result_t (*alloc)(crdma_cu_ptr_t *, size_t);
-    result_t (*alloc_of_pool)(crdma_cu_ptr_t *, size_t, void *);
-    result_t (*alloc_managed)(crdma_cu_ptr_t *, size_t, unsigned);
-    result_t (*free)(crdma_cu_ptr_t);
-    result_t (*copy)(crdma_cu_ptr_t, crdma_cu_ptr_t, size_t);
-    result_t (*fill_later)(crdma_cu_ptr_t, unsigned char, size_t, void *);
-    result_t (*get_handle)(crdma_cu_ipc_handle_t *, crdma_cu_ptr_t);
-    result_t (*open)(crdma_cu_ptr_t *, crdma_cu_ipc_handle_t, unsigned);
-    result_t (*close)(crdma_cu_ptr_t);
-    long (*calls)(const char *);
-    void (*break_call)(const char *, long);
-} cu;
 
 /* The other process, and whether this one is the reader. */
 static int to_other, from_other;
@@ -50,32 +29,8 @@ static pid_t reader;
 
 static void start(void)
 {
-    crdma_cu_context_t context;
-    void *library;
-
     setenv("FAKECUDA_DELAY_US", "1000", 1);
-    library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-    ck_assert_msg(NULL != library, "%s", dlerror());
-#define GET(name, symbol) ck_assert(NULL != (*(void **)&cu.name = dlsym(library, symbol)))
-    GET(init, "cuInit");
-    GET(retain, "cuDevicePrimaryCtxRetain");
-    GET(set_current, "cuCtxSetCurrent");
-    GET(alloc, "cuMemAlloc_v2");
-    GET(alloc_of_pool, "cuMemAllocAsync");
-    GET(alloc_managed, "cuMemAllocManaged");
-    GET(free, "cuMemFree_v2");
-    GET(copy, "cuMemcpy");
-    GET(fill_later, "cuMemsetD8Async");
-    GET(get_handle, "cuIpcGetMemHandle");
-    GET(open, "cuIpcOpenMemHandle_v2");
-    GET(close, "cuIpcCloseMemHandle");
-    GET(calls, "fakecuda_calls");
-    GET(break_call, "fakecuda_fail");
-#undef GET
-    ck_assert_int_eq(0, cu.init(0));
-    ck_assert_int_eq(0, cu.retain(&context, 0));
-    ck_assert_int_eq(0, cu.set_current(context));
-    ck_assert(crdma_cuda_possible());
+    emulated_gpu_start();
 }
 
 /* True in the owner. Each process loads a driver of its own. */
