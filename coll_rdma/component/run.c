@@ -17,7 +17,7 @@ static bool nodes_are_consecutive(const crdma_group_t *g)
     return true;
 }
 
-static void trace(const crdma_group_t *g, const crdma_op_args_t *args, crdma_coll_t coll,
+static void trace(crdma_group_t *g, const crdma_op_args_t *args, crdma_coll_t coll,
                   const crdma_choice_t *choice, crdma_op_id_t op, crdma_type_id_t type)
 {
     const size_t bytes = args->count * args->elsize;
@@ -44,8 +44,7 @@ static void trace(const crdma_group_t *g, const crdma_op_args_t *args, crdma_col
     if (NULL != args->device) {
         memory = " memory=gpu";
     } else {
-        if (crdma_board_serves(g, args->plan, bytes, args->elsize, args->segment)
-            && crdma_group_board((crdma_group_t *) g)) {
+        if (crdma_board_serves(g, args->plan, bytes, args->elsize, args->segment)) {
             protocol = "board";
         }
         if (direct && message >= g->rndv_direct[coll].min) {

@@ -138,21 +138,22 @@ crdma_status_t crdma_device_fits(crdma_group_t *g, const crdma_op_args_t *args)
 {
     crdma_op_t *op = g->op;
     const crdma_sched_t *sched = args->plan->sched;
-    const size_t least = rendezvous_from(g, args->plan);
     const crdma_cut_t cut = crdma_op_cut(args);
     crdma_status_t status = CRDMA_OK;
+    size_t least;
 
-    /* What goes through the board does so on every rank, by size. */
-    if (!crdma_device_possible(g) || SIZE_MAX == least ||
+    /* What goes through the board does so on every rank, by size, also where the driver came after
+     * the set-up and some ranks have none. */
+    if (!crdma_device_possible(g) ||
         crdma_board_serves(g, args->plan, args->count * args->elsize, args->elsize,
                            args->segment) ||
-        g->direct.block_size < sizeof(crdma_cuda_name_t) ||
+        CRDMA_OK != crdma_plan_connect(g, args->plan)) {
+        return CRDMA_ERR_UNSUPPORTED;
+    }
+    least = rendezvous_from(g, args->plan);
+    if (SIZE_MAX == least || g->direct.block_size < sizeof(crdma_cuda_name_t) ||
         has_small_message(args, cut.seg_count, cut.grain, least) ||
-        !is_reached(args->plan, args->device) ||
-        /* a driver that came after the set-up: ranks without one go by the board */
-        (crdma_board_serves(g, args->plan, args->count * args->elsize, args->elsize,
-                            args->segment) &&
-         crdma_group_board(g))) {
+        !is_reached(args->plan, args->device)) {
         return CRDMA_ERR_UNSUPPORTED;
     }
     if (op->nlandings < args->plan->widest) {

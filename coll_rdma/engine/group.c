@@ -4,9 +4,9 @@
  * Ending: a rank may free the communicator while a peer is still in its last call on
  * it. So rings and region go to a list of departed groups and return to the slab when
  * every edge is quiet (edge.h, invariant 4). Nothing waits: the list is looked at
- * whenever a new group is made. Rank 0's region and the board in its slab may be touched by ranks
- * without an edge to it: where there is a board, every other rank counts itself out in that region as its last
- * access, and rank 0 waits for all of them too. A group that has made no call has no such ranks.
+ * whenever a new group is made. Where there is a board, regions and the board in rank 0's slab may be
+ * touched by ranks without an edge: every rank counts itself out in all others' regions as its last
+ * access, and each waits for all of them too. A group that has made no call has no such ranks.
  */
 #include "coll_rdma/engine/group.h"
 
@@ -379,15 +379,17 @@ void crdma_group_free(crdma_group_t *g)
         }
     }
     crdma_stage_close(&g->stage);
-    if (g->has_board && 0 < g->seq && 0 != g->rank) {
-        /* Release: after my last access. Pairs with crdma_group_reap of rank 0. */
-        __atomic_add_fetch(&crdma_group_first_region(g)->board_left, 1, __ATOMIC_RELEASE);
+    for (int r = 0; g->has_board && 0 < g->seq && r < g->size; ++r) {
+        if (r != g->rank) {
+            /* Release: after my last access. Pairs with crdma_group_reap of that rank. */
+            __atomic_add_fetch(&crdma_group_peer_region(g, r)->board_left, 1, __ATOMIC_RELEASE);
+        }
     }
     if (NULL != d) {
         d->stage = g->stage;
         d->board_addr = g->board_addr;
         d->board_size = g->board_size;
-        d->others = g->has_board && 0 < g->seq && 0 == g->rank ? (uint64_t) g->size - 1 : 0;
+        d->others = g->has_board && 0 < g->seq ? (uint64_t) g->size - 1 : 0;
         pthread_mutex_lock(&departed_lock);
         d->next = departed_list;
         departed_list = d;

@@ -14,57 +14,95 @@
  * 16 MB 0.80 -> 0.68; reduce of 64 KB 1.33 -> 0.34, 1 MB 0.63 -> 0.29; allreduce of 16 KB 0.20 ->
  * 0.12, 1 MB 0.67 -> 0.52, 16 MB 0.92 -> 0.67; 4 and 8 ranks in doc/performance.md. */
 
-/* Boards of a process: a communicator beyond them exchanges messages. */
-#define BOARDS 8
+/* Boards of a process: communicators beyond them get little ones, whose larger calls exchange
+ * messages, as long as all of those take no more than a part of the slab. */
+#define BOARDS      8
+#define LITTLE_PART 8
+
+/* In the word that tells where a board is; addresses are multiples of more. */
+#define LITTLE 2u
 
 static int boards;
+static size_t little_bytes;
+
+static void give_back(bool little, size_t size)
+{
+    if (little) {
+        __atomic_sub_fetch(&little_bytes, size, __ATOMIC_RELAXED);
+    } else {
+        __atomic_sub_fetch(&boards, 1, __ATOMIC_RELAXED);
+    }
+}
+
+/* Is there a board left of this kind? If so it is counted. */
+static bool take(const crdma_slab_t *slab, bool little, size_t size)
+{
+    if (little && slab->size / LITTLE_PART >=
+                      __atomic_add_fetch(&little_bytes, size, __ATOMIC_RELAXED)) {
+        return true;
+    }
+    if (!little && BOARDS >= __atomic_add_fetch(&boards, 1, __ATOMIC_RELAXED)) {
+        return true;
+    }
+    give_back(little, size);
+    return false;
+}
+
+static bool try_board(crdma_group_t *g, bool little)
+{
+    size_t clear;
+    bool fresh;
+
+    g->board_size = crdma_board_size(g->size, little, &clear);
+    if (!take(g->slab, little, g->board_size)) {
+        return false;
+    }
+    if (CRDMA_OK == crdma_slab_reserve(g->slab, g->board_size)) {
+        if (CRDMA_OK == crdma_slab_alloc(g->slab, g->board_size, &g->board_addr, &fresh)) {
+            if (!fresh) {
+                memset(crdma_slab_at(g->slab, g->board_addr), 0, clear);
+            }
+            g->board_addr |= little ? LITTLE : 0;
+            return true;
+        }
+        crdma_slab_unreserve(g->slab, g->board_size);
+    }
+    give_back(little, g->board_size);
+    g->board_addr = 0;
+    return false;
+}
 
 /* Rank 0: memory for the board; without it the group has none. The others read the word in its
  * first call. */
 static void make_board(crdma_group_t *g)
 {
-    uint64_t word = CRDMA_NO_BOARD;
-    size_t clear;
-    bool fresh;
+    const bool made = try_board(g, false) || try_board(g, true);
 
-    g->board_size = crdma_board_size(g->size, &clear);
-    if (BOARDS < __atomic_add_fetch(&boards, 1, __ATOMIC_RELAXED)) {
-        __atomic_sub_fetch(&boards, 1, __ATOMIC_RELAXED);
-    } else if (CRDMA_OK != crdma_slab_reserve(g->slab, g->board_size)) {
-        __atomic_sub_fetch(&boards, 1, __ATOMIC_RELAXED);
-    } else if (CRDMA_OK != crdma_slab_alloc(g->slab, g->board_size, &g->board_addr, &fresh)) {
-        crdma_slab_unreserve(g->slab, g->board_size);
-        __atomic_sub_fetch(&boards, 1, __ATOMIC_RELAXED);
-        g->board_addr = 0;
-    } else {
-        if (!fresh) {
-            memset(crdma_slab_at(g->slab, g->board_addr), 0, clear);
-        }
-        word = g->board_addr;
-    }
     /* Release: the cleared board is there before its address. Pairs with crdma_group_board. */
-    __atomic_store_n(&g->region->board, word, __ATOMIC_RELEASE);
+    __atomic_store_n(&g->region->board, made ? g->board_addr : CRDMA_NO_BOARD, __ATOMIC_RELEASE);
 }
 
 void crdma_board_release(crdma_slab_t *slab, crdma_addr_t addr, size_t size)
 {
     if (0 != addr) {
-        crdma_slab_free(slab, addr, size);
+        crdma_slab_free(slab, addr & ~(crdma_addr_t)LITTLE, size);
         crdma_slab_unreserve(slab, size);
-        __atomic_sub_fetch(&boards, 1, __ATOMIC_RELAXED);
+        give_back(0 != (addr & LITTLE), size);
     }
 }
 
-crdma_region_t *crdma_group_first_region(const crdma_group_t *g)
+crdma_region_t *crdma_group_peer_region(const crdma_group_t *g, int rank)
 {
-    return 0 == g->rank ? g->region
-                        : (crdma_region_t *)(g->peers[0]->map + crdma_group_region_of(g, 0));
+    return rank == g->rank
+               ? g->region
+               : (crdma_region_t *)(g->peers[rank]->map + crdma_group_region_of(g, rank));
 }
 
 bool crdma_group_board(crdma_group_t *g)
 {
     const crdma_region_t *region;
     uint64_t addr;
+    bool little;
 
     if (NULL != g->board.head) {
         return true;
@@ -72,7 +110,7 @@ bool crdma_group_board(crdma_group_t *g)
     if (!g->has_board) {
         return false;
     }
-    region = crdma_group_first_region(g);
+    region = crdma_group_peer_region(g, 0);
     /* Set before anybody makes a call, where groups are finished between collectives
      * (component/setup.c). */
     while (0 == (addr = __atomic_load_n(&region->board, __ATOMIC_ACQUIRE))) {
@@ -81,8 +119,15 @@ bool crdma_group_board(crdma_group_t *g)
     if (CRDMA_NO_BOARD == addr) {
         return false;
     }
-    crdma_board_attach(&g->board, g->rank, g->size,
+    little = 0 != (addr & LITTLE);
+    addr &= ~(uint64_t)LITTLE;
+    crdma_board_attach(&g->board, g->rank, g->size, little,
                        0 == g->rank ? crdma_slab_at(g->slab, addr) : g->peers[0]->map + addr);
+    for (int c = 0; little && c < CRDMA_NCOLLS; ++c) {
+        const size_t most = crdma_board_most(g->size, true);
+
+        g->board_max[c] = g->board_max[c] < most ? g->board_max[c] : most;
+    }
     return true;
 }
 

@@ -470,6 +470,10 @@ crdma_status_t crdma_op_run(crdma_group_t *g, const crdma_op_args_t *args)
     if (args->plan->flat && crdma_op_run_board(g, args, &status)) {
         return status;
     }
+    status = crdma_plan_connect(g, args->plan);
+    if (CRDMA_OK != status) {
+        return status;
+    }
     status = crdma_op_start(op, args);
     if (CRDMA_OK != status) {
         return crdma_op_fail(op, NULL, status);

@@ -46,8 +46,8 @@ bool crdma_op_is_busy(const crdma_op_t *op);
  * Set by the component (opal_progress), NULL in tests. */
 extern void (*crdma_idle)(void);
 
-/* A call of this plan goes through the board, if the group could get one. */
-bool crdma_board_serves(const crdma_group_t *group, const crdma_plan_t *plan, size_t bytes,
+/* A call of this plan goes through the board. */
+bool crdma_board_serves(crdma_group_t *group, const crdma_plan_t *plan, size_t bytes,
                         size_t elsize, size_t segment);
 
 /* Start a call on the group: every rank must start the same calls in the same order. */

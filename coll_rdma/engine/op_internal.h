@@ -148,11 +148,11 @@ crdma_status_t crdma_op_run_ll(crdma_op_t *op);
 bool crdma_op_run_pair(crdma_group_t *group, const crdma_op_args_t *args, crdma_status_t *status);
 
 /* group_board.c: decide whether there is one, and make it (rank 0); no board, as before; its memory back to the slab;
- * rank 0's region, where ranks without an edge to it count themselves out. */
+ * the region of a direct rank, edge or not. */
 void crdma_group_set_board(crdma_group_t *group, bool wanted);
 void crdma_group_drop_board(crdma_group_t *group);
 void crdma_board_release(crdma_slab_t *slab, crdma_addr_t addr, size_t size);
-crdma_region_t *crdma_group_first_region(const crdma_group_t *group);
+crdma_region_t *crdma_group_peer_region(const crdma_group_t *group, int rank);
 
 /* run_board.c: the whole call through the board; false: nothing was done. */
 bool crdma_op_run_board(crdma_group_t *group, const crdma_op_args_t *args, crdma_status_t *status);

@@ -67,6 +67,29 @@ static bool find_pair(const crdma_group_t *g, const crdma_plan_t *plan, crdma_pa
     return NULL != pair->edge;
 }
 
+static crdma_status_t connect(crdma_group_t *g, crdma_plan_t *plan)
+{
+    crdma_status_t status = CRDMA_OK;
+
+    for (int i = 0; CRDMA_OK == status && i < plan->sched->npeers; ++i) {
+        if (CRDMA_SELF != plan->sched->peers[i]) {
+            status = crdma_group_edge(g, plan->sched->peers[i], &plan->edges[i]);
+        }
+    }
+    plan->connected = CRDMA_OK == status;
+    return status;
+}
+
+crdma_status_t crdma_plan_connect(crdma_group_t *g, crdma_plan_t *plan)
+{
+    const crdma_status_t status = plan->connected ? CRDMA_OK : connect(g, plan);
+
+    if (CRDMA_OK != status) {
+        crdma_group_fail(g); /* others succeed, and will wait for this rank */
+    }
+    return status;
+}
+
 static crdma_status_t plan_create(crdma_group_t *g, const crdma_plan_key_t *key,
                                   crdma_plan_t **out)
 {
@@ -95,12 +118,11 @@ static crdma_status_t plan_create(crdma_group_t *g, const crdma_plan_key_t *key,
     }
     plan->widest = widest_receive(plan->sched);
     plan->edges = calloc((size_t) plan->sched->npeers + 1, sizeof(*plan->edges));
-    status = NULL == plan->edges ? CRDMA_ERR_NOMEM : CRDMA_OK;
-    for (int i = 0; CRDMA_OK == status && i < plan->sched->npeers; ++i) {
-        if (CRDMA_SELF != plan->sched->peers[i]) {
-            status = crdma_group_edge(g, plan->sched->peers[i], &plan->edges[i]);
-        }
-    }
+    plan->flat = g->has_board && 1 == key->levels && key->degree >= g->size - 1
+                 && (CRDMA_ALG_TREE == key->alg || CRDMA_ALG_EXCHANGE == key->alg);
+    status = NULL == plan->edges                      ? CRDMA_ERR_NOMEM
+             : plan->flat && crdma_group_board(g) ? CRDMA_OK
+                                                      : connect(g, plan);
     if (CRDMA_OK != status) {
         plan_free(plan);
         return status;
@@ -108,8 +130,6 @@ static crdma_status_t plan_create(crdma_group_t *g, const crdma_plan_key_t *key,
     if (!find_pair(g, plan, &plan->pair)) {
         plan->pair.edge = NULL;
     }
-    plan->flat = g->has_board && 1 == key->levels && key->degree >= g->size - 1
-                 && (CRDMA_ALG_TREE == key->alg || CRDMA_ALG_EXCHANGE == key->alg);
     *out = plan;
     return CRDMA_OK;
 }

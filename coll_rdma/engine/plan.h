@@ -1,6 +1,7 @@
 /*
- * A plan: a schedule bound to the edges of a group. Plans are cached, most recently used first;
- * making one makes the edges it needs.
+ * A plan: a schedule bound to the edges of a group. Plans are cached, most recently used first.
+ * Making one makes the edges it needs, unless its calls can go through the board: then the first
+ * call that does not makes them.
  */
 #ifndef CRDMA_ENGINE_PLAN_H
 #define CRDMA_ENGINE_PLAN_H
@@ -30,7 +31,8 @@ typedef struct crdma_plan {
     crdma_plan_key_t key;
     crdma_sched_t *sched;
     int widest;           /* most messages that a step waits for */
-    crdma_edge_t **edges; /* by index into sched->peers; NULL for CRDMA_SELF */
+    crdma_edge_t **edges; /* by index into sched->peers; NULL for CRDMA_SELF, and until connected */
+    bool connected;
     crdma_pair_t pair;
     bool flat; /* one round with everybody, or two by way of one rank, in a group that has a board */
 } crdma_plan_t;
@@ -50,6 +52,9 @@ static inline crdma_status_t crdma_plan_get(crdma_group_t *group, const crdma_pl
     }
     return crdma_plan_get_slow(group, key, plan);
 }
+
+/* Make the edges. CRDMA_ERR_NOMEM when the memory limit is reached; then the group has failed. */
+crdma_status_t crdma_plan_connect(crdma_group_t *group, crdma_plan_t *plan);
 
 void crdma_plan_free_all(crdma_group_t *group);
 

@@ -334,10 +334,11 @@ static crdma_status_t wait_for_input(board_run_t *r, size_t bytes)
     return CRDMA_OK == status ? status : crdma_op_fail(r->g->op, NULL, status);
 }
 
-bool crdma_board_serves(const crdma_group_t *g, const crdma_plan_t *plan, size_t bytes,
-                        size_t elsize, size_t segment)
+bool crdma_board_serves(crdma_group_t *g, const crdma_plan_t *plan, size_t bytes, size_t elsize,
+                        size_t segment)
 {
-    return plan->flat && bytes <= g->board_max[plan->key.coll] && elsize <= PIECE / 2 &&
+    return plan->flat && crdma_group_board(g) && bytes <= g->board_max[plan->key.coll] &&
+           elsize <= PIECE / 2 && elsize <= crdma_board_most(g->size, g->board.little) &&
            (0 == segment || segment >= bytes);
 }
 
@@ -346,13 +347,14 @@ bool crdma_op_run_board(crdma_group_t *g, const crdma_op_args_t *args, crdma_sta
     const crdma_coll_t coll = (crdma_coll_t)args->plan->key.coll;
     const size_t bytes = CRDMA_BARRIER == coll ? 0 : args->count * args->elsize;
     board_run_t r = {.g = g, .b = &g->board, .args = args};
-    const size_t most = crdma_board_most(g->size) / args->elsize * args->elsize;
+    const size_t most =
+        crdma_board_most(g->size, g->board.little) / args->elsize * args->elsize;
     crdma_status_t status = CRDMA_OK;
     part_t p = {.rooted = CRDMA_BCAST == coll || CRDMA_REDUCE == coll};
     uint64_t seq;
 
-    if (!crdma_board_serves(g, args->plan, bytes, args->elsize, args->segment) ||
-        NULL != args->device || !crdma_group_board(g)) {
+    if (NULL != args->device ||
+        !crdma_board_serves(g, args->plan, bytes, args->elsize, args->segment)) {
         return false;
     }
     r.sig = crdma_group_count_call(g, args->sig, &seq);

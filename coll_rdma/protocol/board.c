@@ -7,7 +7,8 @@
 
 /* Slots of a rank: few large ones, which should stay in the caches, more small ones, so that ranks
  * that do not wait for each other get more calls done before they yield. */
-static const unsigned nslots[CRDMA_BOARD_KINDS] = {CRDMA_BOARD_SLOTS, 4, 2};
+static const unsigned nslots[2][CRDMA_BOARD_KINDS] = {{CRDMA_BOARD_SLOTS, 4, 2}, {2, 0, 0}};
+static const unsigned ngenerations[2] = {64, 8}; /* the second of both: of a little board */
 #define SMALL  1024
 #define MIDDLE (16 * 1024)
 /* One large slot of all ranks together, and the limits of one. */
@@ -40,10 +41,10 @@ static size_t slot_size(int kind, int ranks)
 
 /* Common cards before rooted ones: with the head they are all that an allreduce of little touches.
  */
-static size_t control_size(int ranks)
+static size_t control_size(int ranks, bool little)
 {
     return lines(sizeof(crdma_board_head_t)) + lines((size_t)ranks * sizeof(uint64_t)) +
-           (2 + CRDMA_BOARD_ROOTED) * (size_t)ranks * sizeof(crdma_board_card_t);
+           (2 + ngenerations[little]) * (size_t)ranks * sizeof(crdma_board_card_t);
 }
 
 static size_t pages(size_t size)
@@ -51,27 +52,28 @@ static size_t pages(size_t size)
     return (size + 4095) & ~(size_t)4095;
 }
 
-size_t crdma_board_size(int ranks, size_t *clear)
+size_t crdma_board_size(int ranks, bool little, size_t *clear)
 {
-    size_t size = pages(control_size(ranks));
+    size_t size = pages(control_size(ranks, little));
 
-    *clear = control_size(ranks);
+    *clear = control_size(ranks, little);
     for (int kind = 0; kind < CRDMA_BOARD_KINDS; ++kind) {
-        size += nslots[kind] * (size_t)ranks * (slot_size(kind, ranks) + APART);
+        size += nslots[little][kind] * (size_t)ranks * (slot_size(kind, ranks) + APART);
     }
     return pages(size);
 }
 
-size_t crdma_board_most(int ranks)
+size_t crdma_board_most(int ranks, bool little)
 {
-    return large(ranks);
+    return little ? SMALL : large(ranks);
 }
 
-void crdma_board_attach(crdma_board_t *b, int rank, int size, void *memory)
+void crdma_board_attach(crdma_board_t *b, int rank, int size, bool little, void *memory)
 {
-    size_t at = pages(control_size(size));
+    size_t at = pages(control_size(size, little));
 
-    *b = (crdma_board_t){.rank = rank, .size = size};
+    *b = (crdma_board_t){
+        .rank = rank, .size = size, .little = little, .generations = ngenerations[little]};
     b->head = memory;
     b->done = crdma_board_at(b, lines(sizeof(crdma_board_head_t)));
     b->common = (crdma_board_card_t *)((char *)b->done + lines((size_t)size * sizeof(uint64_t)));
@@ -82,7 +84,7 @@ void crdma_board_attach(crdma_board_t *b, int rank, int size, void *memory)
         /* the n-th slots of all ranks are neighbours */
         b->stride[kind] = each * (size_t)size;
         b->slot[kind] = at + each * (size_t)rank;
-        at += nslots[kind] * b->stride[kind];
+        at += nslots[little][kind] * b->stride[kind];
     }
 }
 
@@ -95,8 +97,8 @@ uint64_t crdma_board_before(const crdma_board_t *b, bool rooted, size_t len)
 {
     uint64_t before = 0;
 
-    if (rooted && b->number > CRDMA_BOARD_ROOTED) {
-        before = b->number - CRDMA_BOARD_ROOTED;
+    if (rooted && b->number > b->generations) {
+        before = b->number - b->generations;
     }
     if (len > CRDMA_BOARD_TINY) {
         const int kind = kind_of(len);
@@ -113,7 +115,7 @@ uint64_t crdma_board_take_slot(crdma_board_t *b, size_t len)
     const unsigned i = b->next[kind];
 
     b->used[kind][i] = b->number;
-    b->next[kind] = (i + 1) % nslots[kind];
+    b->next[kind] = (i + 1) % nslots[b->little][kind];
     return b->slot[kind] + i * b->stride[kind];
 }
 

@@ -12,9 +12,11 @@
  *   done[r]   the last number that rank r has finished with
  *   cards     a line per rank: number, signature, a hash of the signatures of the calls before (a rank
  *             that took itself for the root of a broadcast leaves nothing behind that somebody would take),
- *             where the payload is, and the payload if it is tiny; 64 generations for rooted calls, 2 for
- *             common ones
+ *             where the payload is, and the payload if it is tiny; 64 generations for rooted calls, so
+ *             far a root runs ahead, 2 for common ones
  *   slots     larger payloads: of three sizes each rank has 8, 4 and 2, which it takes in turn
+ *
+ * A little board has 8 generations, and 2 slots of the smallest size.
  *
  * and for common calls
  *
@@ -48,7 +50,6 @@
 
 #define CRDMA_BOARD_RANKS  128 /* at most */
 #define CRDMA_BOARD_TINY   32  /* bytes of payload in a card */
-#define CRDMA_BOARD_ROOTED 64  /* generations of cards: so far a root runs ahead */
 #define CRDMA_BOARD_KINDS  3   /* of slots */
 #define CRDMA_BOARD_SLOTS  8   /* at most, of a rank and kind */
 
@@ -78,7 +79,9 @@ typedef struct crdma_board {
     uint64_t nrooted, ncommon;
     uint64_t past;   /* of my calls */
     uint64_t credit; /* all ranks are known to have finished this number */
+    uint64_t generations; /* of rooted cards */
     int rank, size;
+    bool little;
     /* my slots, by kind: where the first is, from one to the next, which is the next, the last
      * calls that each was used for */
     uint64_t slot[CRDMA_BOARD_KINDS], stride[CRDMA_BOARD_KINDS];
@@ -87,12 +90,12 @@ typedef struct crdma_board {
 } crdma_board_t;
 
 /* Bytes of a board for so many ranks; the first *clear of them must be zero at the beginning. */
-size_t crdma_board_size(int ranks, size_t *clear);
+size_t crdma_board_size(int ranks, bool little, size_t *clear);
 
 /* Largest payload of one call. */
-size_t crdma_board_most(int ranks);
+size_t crdma_board_most(int ranks, bool little);
 
-void crdma_board_attach(crdma_board_t *board, int rank, int size, void *memory);
+void crdma_board_attach(crdma_board_t *board, int rank, int size, bool little, void *memory);
 
 /* All ranks have finished with call `number`; else *behind is one that has not. */
 bool crdma_board_finished(crdma_board_t *board, uint64_t number, int *behind);
@@ -113,7 +116,7 @@ static inline void *crdma_board_at(const crdma_board_t *b, uint64_t where)
 static inline crdma_board_card_t *crdma_board_card(const crdma_board_t *b, bool rooted, int rank)
 {
     return rooted
-               ? &b->rooted[(b->nrooted % CRDMA_BOARD_ROOTED) * (uint64_t)b->size + (uint64_t)rank]
+               ? &b->rooted[(b->nrooted % b->generations) * (uint64_t)b->size + (uint64_t)rank]
                : &b->common[(b->ncommon % 2) * (uint64_t)b->size + (uint64_t)rank];
 }
 

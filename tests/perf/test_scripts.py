@@ -157,8 +157,8 @@ PAIR = ("peer,round,collective,bytes,ranks,batch,groups,served_us,plain_us,ratio
 ALONE = "peer,round,collective,bytes,ranks,batch,groups,median_us,low_us,probe_ns,verified\n"
 
 
-def pair(collective, size, us, ratio, self_ratio=1.0, right=1):
-    return (f"sm,0,{collective},{size},2,1,25,{us},{us / ratio},{ratio},{ratio},{ratio},"
+def pair(collective, size, us, ratio, self_ratio=1.0, right=1, job=0):
+    return (f"sm,{job},{collective},{size},2,1,25,{us},{us / ratio},{ratio},{ratio},{ratio},"
             f"{self_ratio},1,1,1,0,{right}\n")
 
 
@@ -192,6 +192,13 @@ class Peers(unittest.TestCase):
         self.assertIn("noise: 1 of 4 points", text)
         self.assertIn("2 bcast       32 B  1.20", text)
         self.assertEqual(wrong, [("sm", 2, "bcast", 64)])
+
+    def test_median_of_jobs(self):
+        points, jobs, _ = self.read("open-2-sm.csv", PAIR + "".join(
+            pair("bcast", 8, 2.0, ratio, job=job) for job, ratio in enumerate((1.5, 0.5, 0.7))))
+        found = points[(2, "bcast", 8)][0]
+        self.assertEqual((found.ratio, found.low, found.high), (0.7, 0.5, 1.5))
+        self.assertEqual(len(jobs), 3)
 
     def test_runs_at_different_distances_are_apart(self):
         text = ALONE + "".join(alone(peer, turn, us * (1 if turn < 2 else 4),

@@ -213,7 +213,7 @@ static void run_ahead(ranks_t *me, void *arg)
             usleep(3000);
             /* at most a ring, or what the board holds, ahead of me, and the one it is waiting with */
             const unsigned most = NULL == g->board.head ? (8 == bytes ? CRDMA_CELLS : 4)
-                                  : 8 == bytes          ? CRDMA_BOARD_ROOTED
+                                  : 8 == bytes          ? (unsigned) g->board.generations
                                                         : CRDMA_BOARD_SLOTS;
 
             RANKS_REQUIRE(__atomic_load_n(&made[0], __ATOMIC_ACQUIRE) <= (uint64_t)i + most);

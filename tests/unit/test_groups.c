@@ -7,6 +7,8 @@
  *   recycled   nothing of a group returns to the slab before every peer has left it
  *   flat       10,000 groups made, used and freed: memory as after the first ones
  *   plans      more plans than are kept
+ *   crowd      groups with a board: the first with a large one, others with a little one; no edge before a
+ *              call needs it; and their memory too returns when every rank has left
  *   promised   a group that was promised memory gets it, all others are refused; where rings of another
  *              number of blocks are promised than are taken while there is room, both kinds meet
  */
@@ -204,6 +206,90 @@ START_TEST(plans)
 }
 END_TEST
 
+static int edges(const ranks_t *me, const crdma_group_t *g)
+{
+    int n = 0;
+
+    for (int r = 0; r < me->size; ++r) {
+        n += NULL != g->edges[r];
+    }
+    return n;
+}
+
+static void boards(ranks_t *me, void *arg)
+{
+    enum { GROUPS = 12 };
+    crdma_group_t *g[GROUPS];
+    const int slow = me->size - 1;
+
+    (void)arg;
+    for (int i = 0; i < GROUPS; ++i) {
+        uint64_t state = 77 + (uint64_t)i;
+
+        g[i] = ranks_group(me);
+        for (int k = 0; k < 40; ++k) {
+            call_t c = bcast(8 << k % 8, (uint64_t)(k + i));
+
+            c.coll = (crdma_coll_t)(k % 3 == 0 ? CRDMA_BCAST : k % 3 == 1 ? CRDMA_REDUCE : CRDMA_ALLREDUCE);
+            c.alg = CRDMA_ALLREDUCE == c.coll ? CRDMA_ALG_EXCHANGE : CRDMA_ALG_TREE;
+            c.degree = me->size - 1;
+            c.root = CRDMA_ALLREDUCE == c.coll ? 0 : k % me->size;
+            run_one(me, g[i], &c);
+        }
+        RANKS_REQUIRE(NULL != g[i]->board.head && 0 == edges(me, g[i]), "(group %d)", i);
+        RANKS_REQUIRE(g[i]->board.little ? 0 < i : GROUPS - 1 > i, "(group %d)", i);
+        for (int k = 0; k < 40; ++k) {
+            const call_t c = call_random(&state, me->size, 1, 5000);
+
+            run_one(me, g[i], &c);
+        }
+        RANKS_REQUIRE(0 < edges(me, g[i]), "(group %d)", i);
+    }
+    for (int i = 0; i < GROUPS; ++i) {
+        if (slow != me->rank) {
+            crdma_group_free(g[i]);
+        }
+    }
+    ranks_barrier(me);
+    RANKS_REQUIRE((slow == me->rank ? 0 : GROUPS) == crdma_group_reap(me->slab));
+    ranks_barrier(me);
+    for (int i = 0; i < GROUPS && slow == me->rank; ++i) {
+        crdma_group_free(g[i]);
+    }
+    ranks_settle(me);
+    RANKS_REQUIRE(0 == crdma_group_reap(me->slab));
+    RANKS_REQUIRE(0 == me->slab->in_use && 0 == me->slab->reserved);
+    /* The same where no rank had an edge. */
+    g[0] = ranks_group(me);
+    g[1] = ranks_group(me);
+    for (int i = 0; i < 2; ++i) {
+        const call_t c = bcast(8, (uint64_t)i);
+
+        run_one(me, g[i], &c);
+        if (slow != me->rank) {
+            crdma_group_free(g[i]);
+        }
+    }
+    ranks_barrier(me);
+    RANKS_REQUIRE((slow == me->rank ? 0 : 2) == crdma_group_reap(me->slab), "(reclaimed too early)");
+    ranks_barrier(me);
+    for (int i = 0; i < 2 && slow == me->rank; ++i) {
+        crdma_group_free(g[i]);
+    }
+    ranks_settle(me);
+    RANKS_REQUIRE(0 == crdma_group_reap(me->slab));
+    RANKS_REQUIRE(0 == me->slab->in_use && 0 == me->slab->reserved);
+}
+
+START_TEST(crowd)
+{
+    const ranks_setup_t setup = {.size = 4, .time_limit = 60};
+
+    crdma_params.check_interval = 5;
+    ck_assert_int_eq(0, ranks_run(&setup, boards, NULL));
+}
+END_TEST
+
 /* Finish a group, before (early) the other ranks' regions are known or after. What was said first
  * may be wrong. */
 static crdma_status_t finish(const ranks_t *me, crdma_group_t *g, const crdma_addr_t *regions,
@@ -335,6 +421,7 @@ static Suite *groups_suite(void)
     tcase_add_test(tcase, recycled);
     tcase_add_test(tcase, flat);
     tcase_add_test(tcase, plans);
+    tcase_add_test(tcase, crowd);
     tcase_add_loop_test(tcase, promised, 0, 3);
     tcase_set_timeout(tcase, 120);
     suite_add_tcase(suite, tcase);
