@@ -47,26 +47,21 @@
  * reduction that reads operands from the user buffers of peers saves one copy more. */
 #define BCAST_RNDV_MIN (32 * 1024)
 #define REDUCE_RNDV_MIN (16 * 1024)
-/* Two ranks with a processor each. The kernel's copy takes 0.25 us and more per page on top of the copy, the stage
- * copies twice. us by rendezvous -> by the stage, three jobs each in turns, and over Open MPI's default in
- * the same job:
+/* Two ranks with a processor each: always by the stage. The kernel's copy takes 0.25 us and more per page on top of
+ * the copy, the stage copies twice, but through caches. us by rendezvous -> by the stage, three to five jobs each in
+ * turns, where the two processors share a cache (a flag's way 50 to 60 ns), and where they do not (240 ns; few jobs):
  *
- *               broadcast              reduce                  allreduce
- *   32 KB       10 -> 4.8              .                       5.2 -> 5.6
- *   64 KB       15 -> 12               8.0 -> 7.5              8.2 -> 11
- *   256 KB      35 -> 22               26 -> 24                28 -> 42
- *   512 KB      40 -> 42  0.77, 1.00   .                       183 -> 246
- *   1 MB        73 -> 87  0.78, 1.00   108 -> 84  1.03, 0.78   345 -> 430  0.61, 0.84
- *   4 MB        246 -> 337 0.69, 0.95  484 -> 350 1.00, 0.65   1440 -> 1940 0.60, 0.96
+ *               broadcast                   allreduce                   reduce
+ *   32 KB       5.2 -> 1.7    . -> 3.1      5.4 -> 2.2    5.1 -> 5.9    4.5 -> 1.6
+ *   128 KB      11.6 -> 5.0   . -> 10.8     12.8 -> 8.4   13 -> 24      12.7 -> 5.0
+ *   256 KB      20 -> 9.7     40 -> 21      25 -> 18      26 -> 42      25 -> 11
+ *   512 KB      28 -> 19      76 -> 39      73 -> 38      176 -> 81     53 -> 22
+ *   1 MB        49 -> 38      147 -> 77     115 -> 80     337 -> 162    109 -> 42
+ *   4 MB        177 -> 152    363 -> 331    460 -> 373    1500 -> 650   600 -> 216
+ *   8 MB        401 -> 348    .             1540 -> 1260  .             .
  *
- * In other hours, when the processors were further apart, the stage also won the largest broadcasts
- * (1 MB 0.54 -> 0.39) and allreduces (0.47 -> 0.34); there both are well ahead of the default. More ranks with a
- * processor each were not measured. */
-/* ... 256 KB in three jobs each in turns, over the default: by the stage 0.37, 0.51, 1.21, by rendezvous 0.60, 0.50, 0.56;
- * 128 KB 0.38, 0.54, 0.57 and 0.54, 0.57, 0.55. */
-#define PAIR_BCAST_RNDV_MIN (256 * 1024)
-#define PAIR_REDUCE_RNDV_MIN SIZE_MAX
-#define PAIR_ALLREDUCE_RNDV_MIN (32 * 1024)
+ * More ranks with a processor each were not measured. */
+#define PAIR_RNDV_MIN SIZE_MAX
 /* Reductions by parts (parts.h), where user buffers are attached. Through the kernel they gain nothing: a result that is
  * written into another process costs more than one that is read there (allreduce, 2 ranks, time over Open MPI's
  * default, two jobs each in turns, read -> written: 512 KB 0.78 -> 0.75, 1 MB 0.86 -> 0.86, 2 MB 0.82 -> 0.88, 4 MB
@@ -290,18 +285,18 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
     /* Data in GPU memory goes by rendezvous, and its peer must know so by the size alone. */
     pair = 2 == g->size && !config->gpu;
     set_rendezvous(&g->rndv_direct[CRDMA_BCAST], true,
-                   !g->oversubscribed       ? (pair ? PAIR_BCAST_RNDV_MIN : BCAST_RNDV_MIN)
+                   !g->oversubscribed       ? (pair ? PAIR_RNDV_MIN : BCAST_RNDV_MIN)
                    : g->size >= CROWD_RANKS ? CROWD_RNDV_MIN
                                             : SHARED_RNDV_MIN,
                    config->cma);
     set_rendezvous(&g->rndv_direct[CRDMA_REDUCE], true,
                    g->oversubscribed ? SHARED_RNDV_MIN
-                   : pair            ? PAIR_REDUCE_RNDV_MIN
+                   : pair            ? PAIR_RNDV_MIN
                                      : REDUCE_RNDV_MIN,
                    config->cma);
     set_rendezvous(&g->rndv_direct[CRDMA_ALLREDUCE], true,
                    g->oversubscribed ? SHARED_RNDV_MIN
-                   : pair            ? PAIR_ALLREDUCE_RNDV_MIN
+                   : pair            ? PAIR_RNDV_MIN
                                      : REDUCE_RNDV_MIN,
                    config->cma);
     if (config->xpmem && !g->oversubscribed) {

@@ -5,16 +5,20 @@
  * leaves or dies is found as in watch.c. A longer call is cut into segments, each a call of the
  * board.
  *
- *   broadcast       the root leaves the data, the others copy it; a root runs ahead by the board's
- * generations reduce          the others leave their operands and go; the root combines them where
- * they are allreduce,      everybody leaves its operand and arrives. Who arrives last compares the
- * signatures and barrier         combines: a short vector alone, a longer one by pieces, of which
- * those who wait take some too. Then it says so, and all copy the result
+ * Broadcast: the root leaves the data, the others copy it; a root runs ahead by the board's
+ * generations.
+ *
+ * Reduce: the others leave their operands and go; the root combines them where they are.
+ *
+ * Allreduce, barrier: everybody leaves its operand and arrives. Who arrives last compares the
+ * signatures and combines: a short vector alone, a longer one by pieces, of which those who wait
+ * take some too. Then it says so, and all copy the result.
  *
  * 1. Operands are combined in the order of ranks, each element by one rank: equal bits everywhere.
+ *
  * 2. Everybody's signature is compared before any payload of a reduction is used; in a broadcast
  * each reader compares the root's, and what other ranks did is found in the next call. Payloads of
- *    different ranks never share memory, whatever they call.
+ * different ranks never share memory, whatever they call.
  */
 #include <string.h>
 
