@@ -47,21 +47,24 @@
  * reduction that reads operands from the user buffers of peers saves one copy more. */
 #define BCAST_RNDV_MIN (32 * 1024)
 #define REDUCE_RNDV_MIN (16 * 1024)
-/* Two ranks with a processor each: always by the stage. The kernel's copy takes 0.25 us and more per page on top of
- * the copy, the stage copies twice, but through caches. us by rendezvous -> by the stage, three to five jobs each in
- * turns, where the two processors share a cache (a flag's way 50 to 60 ns), and where they do not (240 ns; few jobs):
+/* Two ranks with a processor each. The kernel's copy takes 0.25 us and more per page on top of the copy, the stage
+ * copies twice, but through caches. us by rendezvous -> by the stage, three to five jobs each in turns, where the two
+ * processors share a cache (a flag's way 50 to 60 ns):
  *
- *               broadcast                   allreduce                   reduce
- *   32 KB       5.2 -> 1.7    . -> 3.1      5.4 -> 2.2    5.1 -> 5.9    4.5 -> 1.6
- *   128 KB      11.6 -> 5.0   . -> 10.8     12.8 -> 8.4   13 -> 24      12.7 -> 5.0
- *   256 KB      20 -> 9.7     40 -> 21      25 -> 18      26 -> 42      25 -> 11
- *   512 KB      28 -> 19      76 -> 39      73 -> 38      176 -> 81     53 -> 22
- *   1 MB        49 -> 38      147 -> 77     115 -> 80     337 -> 162    109 -> 42
- *   4 MB        177 -> 152    363 -> 331    460 -> 373    1500 -> 650   600 -> 216
- *   8 MB        401 -> 348    .             1540 -> 1260  .             .
+ *               broadcast      allreduce      reduce
+ *   32 KB       5.2 -> 1.7     5.4 -> 2.2     4.5 -> 1.6
+ *   128 KB      11.6 -> 5.0    12.8 -> 8.4    12.7 -> 5.0
+ *   256 KB      20 -> 9.7      25 -> 18       25 -> 11
+ *   512 KB      28 -> 19       73 -> 38       53 -> 22
+ *   1 MB        49 -> 38       115 -> 80      109 -> 42
+ *   4 MB        177 -> 152     460 -> 373     600 -> 216
  *
- * More ranks with a processor each were not measured. */
-#define PAIR_RNDV_MIN SIZE_MAX
+ * Where they do not (240 ns), a stage of 512 KB and more costs what Open MPI's default costs: over it in one job, by
+ * rendezvous -> by the stage, 512 KB and 2 MB, broadcast 0.55 -> 0.95 and 0.55 -> 0.97, allreduce 0.59 -> 0.93
+ * and 0.59 -> 0.9 to 1.08; near 0.60 -> 0.50, 0.55 -> 0.51, 0.76 -> 0.65 and 0.81 -> 0.68. So larger ones go by
+ * rendezvous, which is ahead in both places. More ranks with a processor each were not measured. */
+#define PAIR_RNDV_MIN (512 * 1024)
+#define PAIR_REDUCE_RNDV_MIN SIZE_MAX
 /* Reductions by parts (parts.h), where user buffers are attached. Through the kernel they gain nothing: a result that is
  * written into another process costs more than one that is read there (allreduce, 2 ranks, time over Open MPI's
  * default, two jobs each in turns, read -> written: 512 KB 0.78 -> 0.75, 1 MB 0.86 -> 0.86, 2 MB 0.82 -> 0.88, 4 MB
@@ -291,7 +294,7 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
                    config->cma);
     set_rendezvous(&g->rndv_direct[CRDMA_REDUCE], true,
                    g->oversubscribed ? SHARED_RNDV_MIN
-                   : pair            ? PAIR_RNDV_MIN
+                   : pair            ? PAIR_REDUCE_RNDV_MIN
                                      : REDUCE_RNDV_MIN,
                    config->cma);
     set_rendezvous(&g->rndv_direct[CRDMA_ALLREDUCE], true,
