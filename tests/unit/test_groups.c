@@ -228,12 +228,17 @@ static void boards(ranks_t *me, void *arg)
 
         g[i] = ranks_group(me);
         for (int k = 0; k < 40; ++k) {
-            call_t c = bcast(8 << k % 8, (uint64_t)(k + i));
+            static const crdma_coll_t colls[] = {CRDMA_BCAST, CRDMA_REDUCE, CRDMA_ALLREDUCE};
+            const bool rooted = 2 != k % 3;
+            const call_t c = {.coll = colls[k % 3],
+                              .alg = rooted ? CRDMA_ALG_TREE : CRDMA_ALG_EXCHANGE,
+                              .degree = me->size - 1,
+                              .levels = 1,
+                              .root = rooted ? k % me->size : 0,
+                              .elsize = 4,
+                              .count = (size_t)2 << k % 8,
+                              .seed = (uint64_t)(k + i)};
 
-            c.coll = (crdma_coll_t)(k % 3 == 0 ? CRDMA_BCAST : k % 3 == 1 ? CRDMA_REDUCE : CRDMA_ALLREDUCE);
-            c.alg = CRDMA_ALLREDUCE == c.coll ? CRDMA_ALG_EXCHANGE : CRDMA_ALG_TREE;
-            c.degree = me->size - 1;
-            c.root = CRDMA_ALLREDUCE == c.coll ? 0 : k % me->size;
             run_one(me, g[i], &c);
         }
         RANKS_REQUIRE(NULL != g[i]->board.head && 0 == edges(me, g[i]), "(group %d)", i);
