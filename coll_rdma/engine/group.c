@@ -61,9 +61,10 @@
  *
  * Where they do not (240 ns), a stage of 512 KB and more costs what Open MPI's default costs: over it in one job, by
  * rendezvous -> by the stage, 512 KB and 2 MB, broadcast 0.55 -> 0.95 and 0.55 -> 0.97, allreduce 0.59 -> 0.93
- * and 0.59 -> 0.9 to 1.08; near 0.60 -> 0.50, 0.55 -> 0.51, 0.76 -> 0.65 and 0.81 -> 0.68. So larger ones go by
- * rendezvous, which is ahead in both places. More ranks with a processor each were not measured. */
-#define PAIR_RNDV_MIN (512 * 1024)
+ * and 0.59 -> 0.9 to 1.08; near 0.60 -> 0.50, 0.55 -> 0.51, 0.76 -> 0.65 and 0.81 -> 0.68. So larger broadcasts go by
+ * rendezvous, which is ahead in both places; an allreduce would take longer than a reduce and a broadcast (near, 1
+ * MB 115 against 42 and 44). More ranks with a processor each were not measured. */
+#define PAIR_BCAST_RNDV_MIN (512 * 1024)
 #define PAIR_REDUCE_RNDV_MIN SIZE_MAX
 /* Reductions by parts (parts.h), where user buffers are attached. Through the kernel they gain nothing: a result that is
  * written into another process costs more than one that is read there (allreduce, 2 ranks, time over Open MPI's
@@ -288,7 +289,7 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
     /* Data in GPU memory goes by rendezvous, and its peer must know so by the size alone. */
     pair = 2 == g->size && !config->gpu;
     set_rendezvous(&g->rndv_direct[CRDMA_BCAST], true,
-                   !g->oversubscribed       ? (pair ? PAIR_RNDV_MIN : BCAST_RNDV_MIN)
+                   !g->oversubscribed       ? (pair ? PAIR_BCAST_RNDV_MIN : BCAST_RNDV_MIN)
                    : g->size >= CROWD_RANKS ? CROWD_RNDV_MIN
                                             : SHARED_RNDV_MIN,
                    config->cma);
@@ -299,7 +300,7 @@ crdma_status_t crdma_group_finish(crdma_group_t *g, const crdma_group_config_t *
                    config->cma);
     set_rendezvous(&g->rndv_direct[CRDMA_ALLREDUCE], true,
                    g->oversubscribed ? SHARED_RNDV_MIN
-                   : pair            ? PAIR_RNDV_MIN
+                   : pair            ? PAIR_REDUCE_RNDV_MIN
                                      : REDUCE_RNDV_MIN,
                    config->cma);
     if (config->xpmem && !g->oversubscribed) {
