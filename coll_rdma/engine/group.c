@@ -59,11 +59,12 @@
  *   1 MB        49 -> 38       115 -> 80      109 -> 42
  *   4 MB        177 -> 152     460 -> 373     600 -> 216
  *
- * Where they do not (240 ns), a large stage costs what Open MPI's default costs: over it in one job, by rendezvous ->
- * by the stage, 512 KB and 2 MB, broadcast 0.55 -> 0.95 and 0.55 -> 0.97 (256 KB 0.56 -> 1.21 and 1.08), allreduce
- * 0.59 -> 0.93 and 0.59 -> 0.9 to 1.08; near 0.60 -> 0.50, 0.55 -> 0.51, 0.76 -> 0.65 and 0.81 -> 0.68. So larger
- * broadcasts go by rendezvous, which is ahead in both places; an allreduce would take longer than a reduce and a
- * broadcast (near, 1 MB 115 against 42 and 44). More ranks with a processor each were not measured. */
+ * In slower states, mostly where they do not (240 ns), a large stage costs nearly what Open MPI's default costs: over it
+ * in one job, by rendezvous -> by the stage, 512 KB to 2 MB, broadcast 0.55 to 0.78 -> 0.92 to 1.01 (256 KB 0.42 to
+ * 0.60 -> 1.08 and 1.21), allreduce 0.59 -> 0.72 to 1.08; near, 512 KB and 2 MB, 0.60 -> 0.50 and 0.55 -> 0.51, 0.76 ->
+ * 0.65 and 0.81 -> 0.68. So larger broadcasts go by rendezvous, which is ahead in both places; an allreduce would take
+ * longer than a reduce and a broadcast (near, 1 MB 115 against 42 and 49). More ranks with a processor each were not
+ * measured. */
 #define PAIR_BCAST_RNDV_MIN (256 * 1024)
 #define PAIR_REDUCE_RNDV_MIN SIZE_MAX
 /* Reductions by parts (parts.h), where user buffers are attached. Through the kernel they gain nothing: a result that is
